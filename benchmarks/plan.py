@@ -1,0 +1,165 @@
+"""What is measured of whom: subjects, their units, and the bars that manyhands must reach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from systems import Awaited, Blocking, System
+from systems_manyhands import OURS, OURS_AWAITED
+
+STARTED_OTHERWISE = ("manyhands (fork)", "manyhands (spawn)")
+
+
+def functions(system: System) -> bool:
+    """Systems whose steady state is compared: ours with its default start method only."""
+    return system.name not in STARTED_OTHERWISE
+
+
+def processes(system: System) -> bool:
+    """Systems that copy payloads to another process."""
+    return functions(system) and not system.in_process
+
+
+def everyone(_system: System) -> bool:
+    """Systems whose start is compared: ours with each start method."""
+    return True
+
+
+def coroutine_pools(system: System) -> bool:
+    """Systems that run coroutines in their workers."""
+    return isinstance(system, Awaited) and type(system).map_coroutines is not Awaited.map_coroutines
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One figure of merit, which is one table."""
+
+    key: str
+    measure: str
+    """The measurement in `child.py` that yields it."""
+    number: str
+    """Its name among the numbers of that measurement."""
+    title: str
+    unit: str
+    more_is_better: bool
+    includes: Callable[[System], bool]
+    ours: str = OURS
+
+    def advantage(self, ours: float, theirs: float) -> float:
+        """How many times better ours is."""
+        return ours / theirs if self.more_is_better else theirs / ours
+
+
+SUBJECTS = [
+    Subject(
+        "throughput",
+        "throughput",
+        "tasks_per_s",
+        "No-op functions, submit all, then read all",
+        "tasks/s",
+        True,
+        functions,
+    ),
+    Subject(
+        "roundtrip",
+        "roundtrip",
+        "median_us",
+        "One round trip, median",
+        "µs",
+        False,
+        functions,
+    ),
+    Subject(
+        "payload",
+        "payload",
+        "gb_per_s",
+        "64 MB of bytes there and back (both ways counted)",
+        "GB/s",
+        True,
+        processes,
+    ),
+    Subject(
+        "first",
+        "first",
+        "first_ms",
+        "From no pool to the first result, imports excluded",
+        "ms",
+        False,
+        everyone,
+    ),
+    Subject(
+        "import",
+        "first",
+        "import_ms",
+        "Import in a fresh interpreter",
+        "ms",
+        False,
+        everyone,
+    ),
+    Subject(
+        "coroutines",
+        "coroutines",
+        "tasks_per_s",
+        "No-op coroutines through `map`",
+        "tasks/s",
+        True,
+        coroutine_pools,
+        OURS_AWAITED,
+    ),
+    Subject(
+        "coroutine_roundtrip",
+        "coroutine_roundtrip",
+        "median_us",
+        "One coroutine's round trip, median",
+        "µs",
+        False,
+        coroutine_pools,
+        OURS_AWAITED,
+    ),
+]
+
+OWN_MEASURES = {
+    "idle": "wake-ups of an idle pool, for every system that has processes",
+    "stream": "`map` over a long generator",
+    "cost": "cost per task, few against many",
+    "floors": "what no pool can beat here",
+}
+
+STDLIB_EXECUTORS = (
+    "ProcessPoolExecutor (fork)",
+    "ProcessPoolExecutor (spawn)",
+    "ProcessPoolExecutor (forkserver)",
+)
+MP_POOL = ("multiprocessing.Pool.apply_async",)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A ratio that must be reached against the best of some peers."""
+
+    subject: str
+    peers: tuple[str, ...]
+    factor: float
+    text: str
+
+
+BARS = [
+    Bar("throughput", STDLIB_EXECUTORS, 20, "no-op functions: ProcessPoolExecutor, the fastest"),
+    Bar("throughput", MP_POOL, 8, "no-op functions: multiprocessing.Pool.apply_async"),
+    Bar("roundtrip", STDLIB_EXECUTORS, 5, "round trip: ProcessPoolExecutor, the fastest"),
+    Bar("coroutines", ("aiomultiprocess",), 4, "coroutines through `map`: aiomultiprocess"),
+    Bar(
+        "coroutine_roundtrip", ("aiomultiprocess",), 100, "coroutine's round trip: aiomultiprocess"
+    ),
+    Bar("payload", STDLIB_EXECUTORS + MP_POOL, 5, "64 MB there and back: the best of the stdlib"),
+]
+
+
+def applicable(measure: str, system: System) -> bool:
+    """Whether a measurement is to be made of a system."""
+    if measure == "idle":
+        return processes(system) and not system.heavy
+    if measure in OWN_MEASURES:
+        return isinstance(system, Blocking) and system.name == OURS
+    return any(s.measure == measure and s.includes(system) for s in SUBJECTS)

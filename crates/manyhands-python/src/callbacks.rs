@@ -1,0 +1,126 @@
+//! The thread that runs a pool's done-callbacks, one pool one thread, started with the first.
+//!
+//! A future with callbacks is kept alive until they have run. Nothing of the engine waits for
+//! this thread, so a callback may block without stopping the pool.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use manyhands::task::Waiter;
+use pyo3::prelude::*;
+
+use crate::future::FutureBase;
+
+#[derive(Default)]
+struct Queue {
+    ready: VecDeque<Py<FutureBase>>,
+    /// Futures whose callbacks have not run yet, ready or not.
+    expected: usize,
+    thread: Option<std::thread::ThreadId>,
+}
+
+/// See the module's documentation.
+#[derive(Default)]
+pub(crate) struct Callbacks {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+impl Callbacks {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Announces a future whose callbacks will have to run; the thread starts if none does.
+    pub(crate) fn expect(self: &Arc<Self>) -> PyResult<()> {
+        let mut queue = self.lock();
+        queue.expected += 1;
+        if queue.thread.is_none() {
+            let callbacks = self.clone();
+            let run = move || callbacks.run();
+            let started = manyhands::sys::signals::spawn_without_signals(
+                "manyhands-calls".into(),
+                run,
+            );
+            match started {
+                // Known before the thread can ask: it needs the lock for that.
+                Ok(thread) => queue.thread = Some(thread.thread().id()),
+                Err(error) => {
+                    queue.expected -= 1;
+                    return Err(error.into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// An announced future had ended already, or has been delivered.
+    pub(crate) fn settled(&self) {
+        self.lock().expected -= 1;
+        self.changed.notify_all();
+    }
+
+    fn push(&self, future: Py<FutureBase>) {
+        self.lock().ready.push_back(future);
+        self.changed.notify_all();
+    }
+
+    /// Ends when nothing is expected any more; the next `expect` starts another thread.
+    fn run(&self) {
+        loop {
+            let future = {
+                let mut queue = self.lock();
+                loop {
+                    if let Some(future) = queue.ready.pop_front() {
+                        break future;
+                    }
+                    if queue.expected == 0 {
+                        queue.thread = None;
+                        self.changed.notify_all();
+                        return;
+                    }
+                    queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                }
+            };
+            // No interpreter any more: nobody is left to be called back.
+            let delivered = Python::try_attach(|py| FutureBase::deliver(future.bind(py)));
+            if delivered.is_none() {
+                return;
+            }
+            self.settled();
+        }
+    }
+
+    /// Waits until all callbacks have run; at once when called by one of them.
+    pub(crate) fn join(&self) {
+        let mut queue = self.lock();
+        while queue.expected > 0 && queue.thread != Some(std::thread::current().id()) {
+            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// Puts a future among the ready ones when its task has ended.
+pub(crate) struct CallbackWaiter {
+    callbacks: Arc<Callbacks>,
+    future: Mutex<Option<Py<FutureBase>>>,
+}
+
+impl CallbackWaiter {
+    pub(crate) fn new(callbacks: Arc<Callbacks>, future: Py<FutureBase>) -> Arc<Self> {
+        Arc::new(Self { callbacks, future: Mutex::new(Some(future)) })
+    }
+}
+
+impl Waiter for CallbackWaiter {
+    fn wake(&self) {
+        let future = self.future.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(future) = future {
+            self.callbacks.push(future);
+        }
+    }
+}

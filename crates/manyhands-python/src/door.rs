@@ -1,0 +1,63 @@
+//! An event loop's door to a pool: what `add_reader` watches.
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+
+use manyhands::process::{LoopDoor, LoopWaiter};
+use manyhands::task::{Task, Waiter};
+use pyo3::prelude::*;
+
+use crate::pool::Core;
+
+/// A descriptor that is readable when something has ended for an event loop.
+#[pyclass(frozen, module = "manyhands._engine")]
+pub(crate) struct Door {
+    core: Arc<Core>,
+    door: Arc<LoopDoor>,
+}
+
+impl Door {
+    pub(crate) fn open(core: Arc<Core>) -> PyResult<Self> {
+        let door = core.pool.open_door()?;
+        Ok(Self { core, door })
+    }
+
+    /// Has the loop woken for `task` under `key`; false when the task has ended already.
+    pub(crate) fn watch(&self, py: Python<'_>, task: &Arc<Task>, key: u64) -> bool {
+        let waiter: Arc<dyn Waiter> = LoopWaiter::new(self.door.clone(), key);
+        if !task.watch(waiter) {
+            return false;
+        }
+        py.detach(|| self.core.pool.count_wait(&self.door, true));
+        true
+    }
+}
+
+#[pymethods]
+impl Door {
+    /// The descriptor to watch for reading.
+    fn fileno(&self) -> i32 {
+        self.door.as_fd().as_raw_fd()
+    }
+
+    /// The keys of what has ended. For each, `leave` is due, unless it was left before.
+    fn read(&self, py: Python<'_>) -> Vec<u64> {
+        py.detach(|| self.core.pool.read_door(&self.door))
+    }
+
+    /// One wait is over.
+    fn leave(&self, py: Python<'_>) {
+        py.detach(|| self.core.pool.count_wait(&self.door, false));
+    }
+
+    /// The loop will not watch the descriptor any more.
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| self.core.pool.close_door(&self.door));
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.core.pool.close_door(&self.door);
+    }
+}

@@ -1,0 +1,98 @@
+//! The functions that a pool has shipped: each definition goes to the workers once.
+//!
+//! Functions, built-in functions and classes are known by identity for as long as they live;
+//! other callables (bound methods, partials) may change between two calls, so each call ships
+//! them anew.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use manyhands::Kind;
+use manyhands::process::{Function, Pool};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyCFunction, PyFunction, PyType, PyWeakrefMethods, PyWeakrefReference};
+
+use crate::outcome::submit_error;
+use crate::payload::helper;
+
+/// A shipped function.
+pub(crate) struct Shipped {
+    pub(crate) function: Arc<Function>,
+    pub(crate) kind: Kind,
+    /// `module.qualname`, for people.
+    pub(crate) name: String,
+}
+
+struct Known {
+    object: Py<PyWeakrefReference>,
+    shipped: Arc<Shipped>,
+}
+
+/// See the module's documentation.
+#[derive(Default)]
+pub(crate) struct Functions {
+    known: Mutex<HashMap<usize, Known>>,
+}
+
+/// From this many on, entries of functions that are gone are looked for before one is added.
+const CROWDED: usize = 64;
+
+impl Functions {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<usize, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The function as shipped, at the first call or for a changing callable by shipping it.
+    pub(crate) fn ship(
+        &self,
+        pool: &Pool,
+        callable: &Bound<'_, PyAny>,
+        main_by_value: bool,
+    ) -> PyResult<Arc<Shipped>> {
+        let constant = callable.is_exact_instance_of::<PyFunction>()
+            || callable.is_exact_instance_of::<PyCFunction>()
+            || callable.is_instance_of::<PyType>();
+        if !constant {
+            return define(pool, callable, main_by_value);
+        }
+        let py = callable.py();
+        let identity = callable.as_ptr() as usize;
+        if let Some(known) = self.lock().get(&identity)
+            && known.object.bind(py).upgrade().is_some_and(|object| object.is(callable))
+        {
+            return Ok(known.shipped.clone());
+        }
+        let shipped = define(pool, callable, main_by_value)?;
+        let object = PyWeakrefReference::new(callable)?.unbind();
+        let mut gone = Vec::new();
+        {
+            let mut known = self.lock();
+            if known.len() >= CROWDED && known.len().is_power_of_two() {
+                let dead = |entry: &Known| entry.object.bind(py).upgrade().is_none();
+                let keys: Vec<_> =
+                    known.iter().filter(|(_, entry)| dead(entry)).map(|(key, _)| *key).collect();
+                gone.extend(keys.iter().filter_map(|key| known.remove(key)));
+            }
+            gone.extend(known.insert(identity, Known { object, shipped: shipped.clone() }));
+        }
+        // Python objects go without the lock.
+        drop(gone);
+        Ok(shipped)
+    }
+}
+
+fn define(
+    pool: &Pool,
+    callable: &Bound<'_, PyAny>,
+    main_by_value: bool,
+) -> PyResult<Arc<Shipped>> {
+    let py = callable.py();
+    let define = helper(py)?.getattr(py, intern!(py, "define"))?;
+    let (pickled, is_coroutine, name): (Bound<'_, PyBytes>, bool, String) =
+        define.bind(py).call1((callable, main_by_value))?.extract()?;
+    let function =
+        pool.register(&[pickled.as_bytes()]).map_err(|error| submit_error(py, &error))?;
+    let kind = if is_coroutine { Kind::Coroutine } else { Kind::Function };
+    Ok(Arc::new(Shipped { function, kind, name }))
+}

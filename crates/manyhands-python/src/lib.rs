@@ -1,0 +1,41 @@
+//! The Python binding: implements the engine's traits with the interpreter's means. The only
+//! crate that knows Python.
+#![deny(unsafe_code)]
+
+mod batch;
+mod buffers;
+mod callbacks;
+mod coroutines;
+mod door;
+mod functions;
+mod future;
+mod launcher;
+mod outcome;
+mod payload;
+mod pool;
+mod worker;
+
+/// What the package `manyhands` is built on; private to it.
+#[pyo3::pymodule(name = "_engine")]
+mod engine {
+    #[pymodule_export]
+    use crate::batch::Batch;
+    #[pymodule_export]
+    use crate::coroutines::CoroutineLane;
+    #[pymodule_export]
+    use crate::door::Door;
+    #[pymodule_export]
+    use crate::future::FutureBase;
+    #[pymodule_export]
+    use crate::pool::PoolBase;
+    #[pymodule_export]
+    use crate::worker::WorkerSeat;
+
+    /// Cores that this process may use: the smaller of its affinity and its cgroup's quota.
+    #[pyo3::pyfunction]
+    fn usable_cores() -> usize {
+        manyhands::sys::cores::usable()
+    }
+    #[pymodule_export]
+    const MAX_WORKERS: usize = manyhands::board::MAX_WORKERS;
+}

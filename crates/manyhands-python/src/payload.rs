@@ -1,0 +1,423 @@
+//! Python objects as bytes: pickle, with large buffers beside it (PEP 574).
+//!
+//! A task's input begins with a format byte: its shape, and whether buffers follow. Buffers lie
+//! behind the pickle, each with the position of the argument that it is (a large `bytes`), or
+//! none (an out-of-band buffer of the pickle). A result's format is the outcome's code.
+
+use manyhands::arena::ArenaError;
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::{PyMemoryError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{
+    PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple,
+};
+
+use crate::buffers::{Source, slice};
+
+/// A `bytes` from this size on travels beside the pickle.
+const LARGE: usize = 32 * 1024;
+
+/// What a task's input is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Shape {
+    /// `args`
+    Args = 0,
+    /// `(args, kwargs)`
+    ArgsKwargs = 1,
+    /// `[args, …]`
+    Batch = 2,
+    /// `[argument, …]`: items with one argument each.
+    BatchOfSingles = 3,
+}
+
+const BUFFERS: u8 = 0x80;
+
+/// How a task ended, as the binding's code of an outcome.
+pub(crate) mod code {
+    /// A pickle.
+    pub(crate) const PICKLE: u8 = 0;
+    /// The bytes of a `bytes`.
+    pub(crate) const BYTES: u8 = 1;
+    /// A pickle and its buffers.
+    pub(crate) const BUFFERS: u8 = 2;
+    /// An exception's account of itself.
+    pub(crate) const ERROR: u8 = 3;
+    /// `None`, in no bytes.
+    pub(crate) const NONE: u8 = 4;
+}
+
+struct Pickle {
+    dumps: Py<PyAny>,
+    loads: Py<PyAny>,
+    protocol: Py<PyAny>,
+}
+
+fn pickle(py: Python<'_>) -> PyResult<&Pickle> {
+    static PICKLE: PyOnceLock<Pickle> = PyOnceLock::new();
+    PICKLE.get_or_try_init(py, || {
+        let module = py.import("pickle")?;
+        Ok(Pickle {
+            dumps: module.getattr("dumps")?.unbind(),
+            loads: module.getattr("loads")?.unbind(),
+            protocol: PyInt::new(py, 5).into_any().unbind(),
+        })
+    })
+}
+
+/// Is it of a type that needs nothing but the plain pickler?
+fn is_plain(value: &Bound<'_, PyAny>) -> bool {
+    value.is_exact_instance_of::<PyInt>()
+        || value.is_exact_instance_of::<PyString>()
+        || value.is_none()
+        || value.is_exact_instance_of::<PyFloat>()
+        || value.is_exact_instance_of::<PyBool>()
+        || value.cast_exact::<PyBytes>().is_ok_and(|bytes| bytes.as_bytes().len() < LARGE)
+}
+
+/// An encoded object: its pickle, and what lies beside it.
+pub(crate) struct Encoded<'py> {
+    pickle: Bound<'py, PyBytes>,
+    buffers: Vec<(i32, PyBuffer<u8>)>,
+    header: Vec<u8>,
+}
+
+impl<'py> Encoded<'py> {
+    /// Calls `then` with the parts in order.
+    pub(crate) fn with_parts<R>(&self, py: Python<'py>, then: impl FnOnce(&[&[u8]]) -> R) -> R {
+        if self.buffers.is_empty() {
+            return then(&[&self.header, self.pickle.as_bytes()]);
+        }
+        let mut parts: Vec<&[u8]> = vec![&self.header, self.pickle.as_bytes()];
+        parts.extend(self.buffers.iter().map(|(_, buffer)| slice(py, buffer)));
+        then(&parts)
+    }
+
+    /// Are there buffers beside the pickle?
+    pub(crate) fn has_buffers(&self) -> bool {
+        !self.buffers.is_empty()
+    }
+
+    fn new(first: Option<u8>, pickle: Bound<'py, PyBytes>, buffers: Vec<(i32, PyBuffer<u8>)>) -> Self {
+        let mut header = Vec::new();
+        if let Some(first) = first {
+            header.push(if buffers.is_empty() { first } else { first | BUFFERS });
+        }
+        if !buffers.is_empty() {
+            header.extend((buffers.len() as u64).to_le_bytes());
+            header.extend((pickle.as_bytes().len() as u64).to_le_bytes());
+            for (position, buffer) in &buffers {
+                header.extend((buffer.len_bytes() as u64).to_le_bytes());
+                header.extend(i64::from(*position).to_le_bytes());
+            }
+        }
+        Self { pickle, buffers, header }
+    }
+}
+
+/// How objects are pickled that the plain pickler may not know.
+pub(crate) struct Pickling {
+    /// Workers can not import the program's main module: its classes and functions go by value.
+    pub(crate) main_by_value: bool,
+}
+
+impl Pickling {
+    /// Pickles `value`; buffers that it offers go beside, but not if `by_value` is needed for
+    /// what plain pickle can not ship. `what` names the value in an error.
+    fn dumps<'py>(
+        &self,
+        value: &Bound<'py, PyAny>,
+        what: impl Fn() -> PyResult<Bound<'py, PyAny>>,
+    ) -> PyResult<(Bound<'py, PyBytes>, Vec<PyBuffer<u8>>)> {
+        let py = value.py();
+        let offered = PyList::empty(py);
+        let callback = offered.getattr(intern!(py, "append"))?;
+        let pickled = if self.main_by_value {
+            let helper = helper(py)?.getattr(py, intern!(py, "dumps_by_value"))?;
+            helper.bind(py).call1((value, callback, what()?))?
+        } else {
+            let kwargs = PyDict::new(py);
+            kwargs.set_item(intern!(py, "protocol"), &pickle(py)?.protocol)?;
+            kwargs.set_item(intern!(py, "buffer_callback"), &callback)?;
+            match pickle(py)?.dumps.bind(py).call((value,), Some(&kwargs)) {
+                Ok(pickled) => pickled,
+                Err(_) => {
+                    // The second try by value starts from nothing.
+                    offered.call_method0(intern!(py, "clear"))?;
+                    let helper = helper(py)?.getattr(py, intern!(py, "dumps_by_value"))?;
+                    helper.bind(py).call1((value, callback, what()?))?
+                }
+            }
+        };
+        let buffers = offered
+            .iter()
+            .map(|offered| {
+                let raw = offered.call_method0(intern!(py, "raw"))?;
+                PyBuffer::get(&raw)
+            })
+            .collect::<PyResult<_>>()?;
+        Ok((pickled.cast_into()?, buffers))
+    }
+
+    fn dumps_plain<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+        let py = value.py();
+        let pickle = pickle(py)?;
+        Ok(pickle.dumps.bind(py).call1((value, &pickle.protocol))?.cast_into()?)
+    }
+
+    /// Encodes the arguments of one call to `function`, which only an error names.
+    pub(crate) fn encode_call<'py>(
+        &self,
+        function: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Encoded<'py>> {
+        let py = args.py();
+        let kwargs = kwargs.filter(|kwargs| !kwargs.is_empty());
+        let what = || Ok((function, args, kwargs).into_pyobject(py)?.into_any());
+        let Some(kwargs) = kwargs else {
+            if args.iter().all(|arg| is_plain(&arg)) {
+                let pickled = Self::dumps_plain(args.as_any())?;
+                return Ok(Encoded::new(Some(Shape::Args as u8), pickled, Vec::new()));
+            }
+            let (args, mut buffers) = set_aside(args)?;
+            let (pickled, offered) = self.dumps(args.as_any(), what)?;
+            buffers.extend(offered.into_iter().map(|buffer| (-1, buffer)));
+            return Ok(Encoded::new(Some(Shape::Args as u8), pickled, buffers));
+        };
+        let (args, mut buffers) = set_aside(args)?;
+        let call = (args, kwargs).into_pyobject(py)?;
+        let (pickled, offered) = self.dumps(call.as_any(), what)?;
+        buffers.extend(offered.into_iter().map(|buffer| (-1, buffer)));
+        Ok(Encoded::new(Some(Shape::ArgsKwargs as u8), pickled, buffers))
+    }
+
+    /// Encodes a batch: a list of argument tuples, or with `singles` of single arguments.
+    pub(crate) fn encode_batch<'py>(
+        &self,
+        function: &Bound<'py, PyAny>,
+        items: &Bound<'py, PyList>,
+        singles: bool,
+    ) -> PyResult<Encoded<'py>> {
+        let shape = if singles { Shape::BatchOfSingles } else { Shape::Batch } as u8;
+        // A look at the first decides for all: a wrong guess costs speed, not correctness,
+        // since what plain pickle can not ship goes the other way below.
+        let plain = !self.main_by_value
+            && match items.get_item(0)?.cast::<PyTuple>() {
+                Ok(args) if !singles => args.iter().all(|arg| is_plain(&arg)),
+                _ => is_plain(&items.get_item(0)?),
+            };
+        if plain && let Ok(pickled) = Self::dumps_plain(items.as_any()) {
+            return Ok(Encoded::new(Some(shape), pickled, Vec::new()));
+        }
+        let py = items.py();
+        let what = || Ok((function, items, singles).into_pyobject(py)?.into_any());
+        let (pickled, offered) = self.dumps(items.as_any(), what)?;
+        let buffers = offered.into_iter().map(|buffer| (-1, buffer)).collect();
+        Ok(Encoded::new(Some(shape), pickled, buffers))
+    }
+}
+
+/// Takes large `bytes` out of the arguments, to travel beside the pickle.
+#[allow(clippy::type_complexity)]
+fn set_aside<'py>(
+    args: &Bound<'py, PyTuple>,
+) -> PyResult<(Bound<'py, PyTuple>, Vec<(i32, PyBuffer<u8>)>)> {
+    let is_large = |arg: &Bound<'py, PyAny>| {
+        arg.cast_exact::<PyBytes>().is_ok_and(|bytes| bytes.as_bytes().len() >= LARGE)
+    };
+    if !args.iter().any(|arg| is_large(&arg)) {
+        return Ok((args.clone(), Vec::new()));
+    }
+    let py = args.py();
+    let mut buffers = Vec::new();
+    let mut rest = Vec::with_capacity(args.len());
+    for (position, arg) in args.iter().enumerate() {
+        if is_large(&arg) {
+            buffers.push((position as i32, PyBuffer::get(&arg)?));
+            rest.push(py.None().into_bound(py));
+        } else {
+            rest.push(arg);
+        }
+    }
+    Ok((PyTuple::new(py, rest)?, buffers))
+}
+
+/// The package's own module for what is better said in Python.
+pub(crate) fn helper(py: Python<'_>) -> PyResult<&Py<PyModule>> {
+    static HELPER: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    HELPER.get_or_try_init(py, || Ok(py.import("manyhands._pickling")?.unbind()))
+}
+
+/// `pickle.loads`, with what lies beside the pickle.
+fn loads<'py>(
+    py: Python<'py>,
+    pickled: Bound<'py, PyBytes>,
+    buffers: Option<Bound<'py, PyList>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let loads = pickle(py)?.loads.bind(py);
+    match buffers {
+        None => loads.call1((pickled,)),
+        Some(buffers) => {
+            let kwargs = PyDict::new(py);
+            kwargs.set_item(intern!(py, "buffers"), buffers)?;
+            loads.call((pickled,), Some(&kwargs))
+        }
+    }
+}
+
+/// What lies at `offset`: a pickle and its buffers, behind their header. Gives the object, and
+/// the large `bytes` with their positions.
+#[allow(clippy::type_complexity)]
+fn decode_buffers<'py>(
+    py: Python<'py>,
+    source: &Source<'_>,
+    offset: usize,
+) -> PyResult<(Bound<'py, PyAny>, Vec<(usize, Bound<'py, PyBytes>)>)> {
+    let number = |at: usize| -> PyResult<u64> {
+        let mut bytes = [0; 8];
+        source.copy(at, &mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
+    };
+    let torn = || PyValueError::new_err("a payload's header does not agree with its size");
+    let size = |at: usize| -> PyResult<usize> {
+        let size = usize::try_from(number(at)?)?;
+        if size <= source.len() { Ok(size) } else { Err(torn()) }
+    };
+    let count = size(offset)?;
+    let pickle_len = size(offset + 8)?;
+    let table = offset + 16;
+    let mut at = count.checked_mul(16).and_then(|bytes| bytes.checked_add(table)).ok_or_else(torn)?;
+    let pickled = source.bytes(py, at, pickle_len)?;
+    at += pickle_len;
+    let (in_pickle, mut aside) = (PyList::empty(py), Vec::new());
+    for index in 0..count {
+        let len = size(table + index * 16)?;
+        match usize::try_from(number(table + index * 16 + 8)? as i64) {
+            Ok(position) => aside.push((position, source.bytes(py, at, len)?)),
+            Err(_) => in_pickle.append(source.bytearray(py, at, len)?)?,
+        }
+        at += len;
+    }
+    Ok((loads(py, pickled, Some(in_pickle))?, aside))
+}
+
+/// A task's input as Python objects.
+pub(crate) enum Call<'py> {
+    /// One call.
+    One(Bound<'py, PyTuple>, Option<Bound<'py, PyDict>>),
+    /// Calls with these argument tuples, or single arguments.
+    Many(Bound<'py, PyList>, bool),
+}
+
+/// Decodes a task's input.
+pub(crate) fn decode_call<'py>(py: Python<'py>, source: &Source<'_>) -> PyResult<Call<'py>> {
+    let mut first = [0];
+    source.copy(0, &mut first)?;
+    let (value, aside) = if first[0] & BUFFERS != 0 {
+        decode_buffers(py, source, 1)?
+    } else {
+        (loads(py, source.bytes(py, 1, source.len() - 1)?, None)?, Vec::new())
+    };
+    match first[0] & !BUFFERS {
+        0 => Ok(Call::One(put_back(value.cast_into()?, aside)?, None)),
+        1 => {
+            let (args, kwargs): (Bound<'py, PyTuple>, Bound<'py, PyDict>) = value.extract()?;
+            Ok(Call::One(put_back(args, aside)?, Some(kwargs)))
+        }
+        shape @ (2 | 3) => Ok(Call::Many(value.cast_into()?, shape == 3)),
+        other => Err(PyValueError::new_err(format!("unknown input format {other}"))),
+    }
+}
+
+fn put_back<'py>(
+    args: Bound<'py, PyTuple>,
+    aside: Vec<(usize, Bound<'py, PyBytes>)>,
+) -> PyResult<Bound<'py, PyTuple>> {
+    if aside.is_empty() {
+        return Ok(args);
+    }
+    let mut all: Vec<Bound<'py, PyAny>> = args.iter().collect();
+    for (position, bytes) in aside {
+        *all.get_mut(position).ok_or_else(|| PyValueError::new_err("no such argument"))? =
+            bytes.into_any();
+    }
+    PyTuple::new(args.py(), all)
+}
+
+/// A result, and the code it goes under.
+pub(crate) enum ResultBytes<'py> {
+    None,
+    Bytes(Bound<'py, PyBytes>),
+    Pickle(Encoded<'py>),
+}
+
+impl<'py> ResultBytes<'py> {
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            Self::None => code::NONE,
+            Self::Bytes(_) => code::BYTES,
+            Self::Pickle(encoded) if encoded.has_buffers() => code::BUFFERS,
+            Self::Pickle(_) => code::PICKLE,
+        }
+    }
+
+    pub(crate) fn with_parts<R>(&self, py: Python<'py>, then: impl FnOnce(&[&[u8]]) -> R) -> R {
+        match self {
+            Self::None => then(&[]),
+            Self::Bytes(bytes) => then(&[bytes.as_bytes()]),
+            Self::Pickle(encoded) => encoded.with_parts(py, then),
+        }
+    }
+}
+
+/// Encodes a result.
+pub(crate) fn encode_result<'py>(value: &Bound<'py, PyAny>) -> PyResult<ResultBytes<'py>> {
+    let py = value.py();
+    if value.is_none() {
+        return Ok(ResultBytes::None);
+    }
+    if let Ok(bytes) = value.cast_exact::<PyBytes>() {
+        return Ok(ResultBytes::Bytes(bytes.clone()));
+    }
+    if is_plain(value) {
+        let pickled = Pickling::dumps_plain(value)?;
+        return Ok(ResultBytes::Pickle(Encoded::new(None, pickled, Vec::new())));
+    }
+    let pickling = Pickling { main_by_value: false };
+    let (pickled, buffers) = pickling.dumps(value, || Ok(py.None().into_bound(py)))?;
+    let buffers = buffers.into_iter().map(|buffer| (-1, buffer)).collect();
+    Ok(ResultBytes::Pickle(Encoded::new(None, pickled, buffers)))
+}
+
+/// Decodes a result that is no error.
+pub(crate) fn decode_result<'py>(
+    py: Python<'py>,
+    code: u8,
+    source: &Source<'_>,
+) -> PyResult<Bound<'py, PyAny>> {
+    match code {
+        code::NONE => Ok(py.None().into_bound(py)),
+        code::BYTES => Ok(source.bytes(py, 0, source.len())?.into_any()),
+        code::PICKLE => loads(py, source.bytes(py, 0, source.len())?, None),
+        code::BUFFERS => Ok(decode_buffers(py, source, 0)?.0),
+        other => Err(PyValueError::new_err(format!("unknown result format {other}"))),
+    }
+}
+
+/// `pickle.loads` of a whole payload.
+pub(crate) fn load_all<'py>(py: Python<'py>, source: &Source<'_>) -> PyResult<Bound<'py, PyAny>> {
+    loads(py, source.bytes(py, 0, source.len())?, None)
+}
+
+/// No room for a payload is Python's `MemoryError`.
+pub(crate) fn no_room(error: ArenaError) -> PyErr {
+    PyMemoryError::new_err(error.to_string())
+}
+
+/// The package's module of futures.
+pub(crate) fn helper_of_futures(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
+    py.import(intern!(py, "manyhands._future"))
+}

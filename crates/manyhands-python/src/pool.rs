@@ -1,0 +1,241 @@
+//! The native part of `manyhands.Pool`: submitting, and what waiting needs.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use manyhands::board::WorkerPhase;
+use manyhands::process::{Config, Pool, Waited};
+use manyhands::task::Task;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple, PyType};
+
+use crate::batch::Batch;
+use crate::callbacks::Callbacks;
+use crate::functions::Functions;
+use crate::future::FutureBase;
+use crate::launcher::PythonLauncher;
+use crate::outcome::{broken, submit_error};
+use crate::payload::Pickling;
+
+/// What futures and batches of a pool share with it.
+pub(crate) struct Core {
+    pub(crate) pool: Pool,
+    pub(crate) callbacks: Arc<Callbacks>,
+    /// The package's table of event loops that wait for this pool.
+    pub(crate) hubs: Py<PyAny>,
+}
+
+/// Waits with the interpreter detached; Python's signal handlers run in between. False when the
+/// time is over.
+pub(crate) fn wait(
+    py: Python<'_>,
+    core: &Core,
+    task: &Arc<Task>,
+    timeout: Option<Duration>,
+) -> PyResult<bool> {
+    let deadline = timeout.map(|timeout| std::time::Instant::now() + timeout);
+    loop {
+        let left = deadline.map(|end| end.saturating_duration_since(std::time::Instant::now()));
+        match py.detach(|| core.pool.wait(task, left))? {
+            Waited::Done => return Ok(true),
+            Waited::TimedOut => return Ok(false),
+            Waited::Interrupted => py.check_signals()?,
+        }
+    }
+}
+
+/// A number of seconds as Python's APIs take it: `None` for ever, negative is no time at all.
+pub(crate) fn seconds(timeout: Option<f64>) -> PyResult<Option<Duration>> {
+    match timeout {
+        None => Ok(None),
+        Some(time) if time.is_nan() => Err(PyValueError::new_err("timeout must not be NaN")),
+        // What is longer than the clock can say is for ever.
+        Some(time) => Ok(Duration::try_from_secs_f64(time.max(0.0)).ok().filter(|t| t.as_secs() < 1 << 40)),
+    }
+}
+
+/// The native part of a pool.
+#[pyclass(subclass, frozen, weakref, module = "manyhands._engine")]
+pub(crate) struct PoolBase {
+    core: Mutex<Option<Arc<Core>>>,
+    functions: Functions,
+    future: Mutex<Option<Py<PyType>>>,
+    pickling: Mutex<bool>,
+}
+
+impl PoolBase {
+    fn core(&self) -> PyResult<Arc<Core>> {
+        let core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        core.clone().ok_or_else(|| PyRuntimeError::new_err("the pool has not been started"))
+    }
+
+    fn main_by_value(&self) -> bool {
+        *self.pickling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn future_type(&self, py: Python<'_>) -> PyResult<Py<PyType>> {
+        let future = self.future.lock().unwrap_or_else(PoisonError::into_inner);
+        let future = future.as_ref().map(|future| future.clone_ref(py));
+        future.ok_or_else(|| PyRuntimeError::new_err("the pool has not been started"))
+    }
+}
+
+#[pymethods]
+impl PoolBase {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        Self {
+            core: Mutex::new(None),
+            functions: Functions::default(),
+            future: Mutex::new(None),
+            pickling: Mutex::new(false),
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    /// Starts `workers` processes through `launcher`; futures will be of the class `future`.
+    fn _start(
+        &self,
+        py: Python<'_>,
+        workers: usize,
+        launcher: Py<PyAny>,
+        future: Py<PyType>,
+        hubs: Py<PyAny>,
+        main_by_value: bool,
+        grace: f64,
+    ) -> PyResult<()> {
+        let config = Config {
+            workers,
+            grace: seconds(Some(grace))?.unwrap_or(Duration::MAX),
+            ..Config::default()
+        };
+        let launcher = Box::new(PythonLauncher::new(launcher));
+        let pool = py.detach(|| Pool::start(config, launcher))?;
+        let core = Arc::new(Core { pool, callbacks: Callbacks::new(), hubs });
+        *self.core.lock().unwrap_or_else(PoisonError::into_inner) = Some(core);
+        *self.future.lock().unwrap_or_else(PoisonError::into_inner) = Some(future);
+        *self.pickling.lock().unwrap_or_else(PoisonError::into_inner) = main_by_value;
+        Ok(())
+    }
+
+    /// submit(fn, /, *args, **kwargs)
+    /// --
+    ///
+    /// Runs `fn(*args, **kwargs)` in a worker and returns its `Future` at once. A coroutine
+    /// function runs on the worker's event loop, beside others; any other function in the
+    /// worker's main thread.
+    ///
+    /// Raises:
+    ///     RuntimeError: The pool is shut down.
+    ///     PoolBroken: The pool can run nothing more; says why.
+    ///     TypeError, pickle.PicklingError: An argument can not be shipped; names it.
+    #[pyo3(signature = (func, /, *args, **kwargs))]
+    fn submit<'py>(
+        &self,
+        func: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = func.py();
+        let core = self.core()?;
+        let main_by_value = self.main_by_value();
+        let shipped = self.functions.ship(&core.pool, func, main_by_value)?;
+        let encoded = Pickling { main_by_value }.encode_call(func, args, kwargs)?;
+        let task = encoded
+            .with_parts(py, |parts| core.pool.submit(shipped.kind, &shipped.function, None, parts))
+            .map_err(|error| submit_error(py, &error))?;
+        let future = self.future_type(py)?.bind(py).call0()?;
+        future.cast::<FutureBase>()?.get().set(core, task, shipped);
+        Ok(future)
+    }
+
+    /// Submits one batch: `items` are argument tuples, or with `singles` single arguments.
+    fn _submit_batch(
+        &self,
+        func: &Bound<'_, PyAny>,
+        items: &Bound<'_, PyList>,
+        singles: bool,
+    ) -> PyResult<Batch> {
+        let py = func.py();
+        let core = self.core()?;
+        let main_by_value = self.main_by_value();
+        let shipped = self.functions.ship(&core.pool, func, main_by_value)?;
+        let encoded = Pickling { main_by_value }.encode_batch(func, items, singles)?;
+        let count = Some(u32::try_from(items.len())?);
+        let task = encoded
+            .with_parts(py, |parts| core.pool.submit(shipped.kind, &shipped.function, count, parts))
+            .map_err(|error| submit_error(py, &error))?;
+        Ok(Batch::new(core, task, shipped))
+    }
+
+    /// Is `fn` one that runs on the workers' event loops?
+    fn _is_coroutine(&self, func: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let core = self.core()?;
+        let shipped = self.functions.ship(&core.pool, func, self.main_by_value())?;
+        Ok(shipped.kind == manyhands::Kind::Coroutine)
+    }
+
+    /// Takes no more tasks; returns at once.
+    fn _close(&self, py: Python<'_>, cancel: bool) -> PyResult<()> {
+        let core = self.core()?;
+        py.detach(|| core.pool.shutdown(cancel));
+        Ok(())
+    }
+
+    /// Kills the workers; returns at once.
+    fn _kill(&self, py: Python<'_>) -> PyResult<()> {
+        let core = self.core()?;
+        py.detach(|| core.pool.kill());
+        Ok(())
+    }
+
+    /// Waits until no worker is left and every callback has run; false when the time is over.
+    fn _join(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+        let core = self.core()?;
+        let gone = wait(py, &core, core.pool.gone(), seconds(timeout)?)?;
+        if gone {
+            py.detach(|| core.callbacks.join());
+        }
+        Ok(gone)
+    }
+
+    /// Has `_close` or `_kill` come to its end?
+    fn _is_gone(&self) -> PyResult<bool> {
+        Ok(self.core()?.pool.gone().is_done())
+    }
+
+    /// What ends when no worker is left, to be awaited like a batch.
+    fn _gone(&self) -> PyResult<Batch> {
+        let core = self.core()?;
+        let task = core.pool.gone().clone();
+        Ok(Batch::marker(core, task))
+    }
+
+    /// Did this process create the pool?
+    fn _is_ours(&self) -> PyResult<bool> {
+        Ok(self.core()?.pool.is_ours())
+    }
+
+    /// `[(pid, phase), …]`, tasks that have not ended, tasks that wait for a slot, closed.
+    #[allow(clippy::type_complexity)]
+    fn _status(&self) -> PyResult<(Vec<(u32, &'static str)>, usize, usize, bool)> {
+        let status = self.core()?.pool.status();
+        let phase = |(pid, phase): &(u32, WorkerPhase)| {
+            let phase = match phase {
+                WorkerPhase::Starting => "starting",
+                WorkerPhase::Ready => "ready",
+                WorkerPhase::Retiring => "retiring",
+            };
+            (*pid, phase)
+        };
+        let workers = status.workers.iter().map(phase).collect();
+        Ok((workers, status.outstanding, status.backlog, status.closed))
+    }
+
+    /// Why the pool is broken, or `None`.
+    fn _broken(&self, py: Python<'_>) -> PyResult<Option<PyErr>> {
+        Ok(self.core()?.pool.broken().map(|why| broken(py, why)))
+    }
+}

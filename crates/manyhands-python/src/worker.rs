@@ -1,0 +1,345 @@
+//! A worker process: its seat, and the loop that runs functions in the main thread.
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use manyhands::Kind;
+use manyhands::arena::{ArenaError, SpanGuard};
+use manyhands::process::{Input, Job, Lane, Next, Seat};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyTuple};
+
+use crate::buffers::Source;
+use crate::coroutines::CoroutineLane;
+use crate::payload::{Call, code, decode_call, encode_result, load_all, no_room};
+
+/// Functions that a worker remembers; beyond, the oldest is read again when needed.
+const REMEMBERED: usize = 1024;
+
+/// So often the main thread gives others a turn and looks for signals, where functions that are
+/// no Python code would leave it no other chance.
+const TURN: u32 = 128;
+
+/// What both lanes of a worker share.
+pub(crate) struct Worker {
+    pub(crate) seat: Arc<Seat>,
+    functions: Mutex<Functions>,
+    /// Tasks that it may still begin.
+    left: AtomicU64,
+}
+
+#[derive(Default)]
+struct Functions {
+    known: HashMap<u64, Py<PyAny>>,
+    order: VecDeque<u64>,
+}
+
+impl Worker {
+    /// The function named `id`, unpickled at its first use from its `definition`.
+    fn function<'py>(
+        &self,
+        py: Python<'py>,
+        id: u64,
+        definition: impl FnOnce() -> Result<SpanGuard, ArenaError>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let lock = || self.functions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(function) = lock().known.get(&id) {
+            return Ok(function.bind(py).clone());
+        }
+        let definition = definition().map_err(no_room)?;
+        let function = load_all(py, &Source::Span(&definition))?;
+        let forgotten = {
+            let mut functions = lock();
+            functions.order.push_back(id);
+            functions.known.insert(id, function.clone().unbind());
+            let over = functions.order.len() > REMEMBERED;
+            let oldest = if over { functions.order.pop_front() } else { None };
+            oldest.and_then(|oldest| functions.known.remove(&oldest))
+        };
+        drop(forgotten);
+        Ok(function)
+    }
+
+    /// One task, or item, is begun; after the last allowed one the worker retires.
+    pub(crate) fn count(&self) {
+        if self.left.load(Ordering::Relaxed) == u64::MAX {
+            return;
+        }
+        let took = |left: u64| Some(left.saturating_sub(1));
+        if self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, took) == Ok(1) {
+            self.seat.retire();
+        }
+    }
+}
+
+/// A job's function and input as the engine has them, still to be unpickled.
+pub(crate) struct Raw {
+    function: u64,
+    definition: Result<SpanGuard, ArenaError>,
+    input: Result<Input, ArenaError>,
+}
+
+impl Raw {
+    pub(crate) fn fetch(lane: &Lane, job: &Job) -> Self {
+        let (definition, input) = (lane.definition(job), lane.input(job));
+        Self { function: job.function(), definition, input }
+    }
+
+    /// Unpickles both.
+    pub(crate) fn load<'py>(
+        self,
+        py: Python<'py>,
+        worker: &Worker,
+    ) -> PyResult<(Bound<'py, PyAny>, Call<'py>)> {
+        let function = worker.function(py, self.function, || self.definition)?;
+        let call = match self.input.map_err(no_room)? {
+            Input::Inline(bytes, len) => decode_call(py, &Source::Slice(&bytes[..len])),
+            Input::Span(span) => decode_call(py, &Source::Span(&span)),
+        }?;
+        Ok((function, call))
+    }
+}
+
+/// What a lane reports: a code and its bytes.
+pub(crate) enum Report<'py> {
+    Result(crate::payload::ResultBytes<'py>),
+    Error(Bound<'py, PyBytes>),
+}
+
+impl<'py> Report<'py> {
+    /// How a call ended. A result that can not be shipped is the task's error.
+    pub(crate) fn new(py: Python<'py>, ended: PyResult<Bound<'py, PyAny>>) -> Self {
+        match ended.and_then(|value| encode_result(&value)) {
+            Ok(result) => Self::Result(result),
+            Err(error) => Self::error(py, &error),
+        }
+    }
+
+    /// An exception's account of itself.
+    pub(crate) fn error(py: Python<'py>, error: &PyErr) -> Self {
+        let described = py
+            .import(intern!(py, "manyhands._errors"))
+            .and_then(|module| module.call_method1(intern!(py, "describe"), (error.value(py),)))
+            .and_then(|bytes| Ok(bytes.cast_into::<PyBytes>()?));
+        match described {
+            Ok(bytes) => Self::Error(bytes),
+            // Memory so short that not even the account could be made: say at least that.
+            Err(_) => Self::Error(PyBytes::new(py, FALLBACK)),
+        }
+    }
+
+    /// Reports by `send`; where the result found no room, that is what is reported.
+    pub(crate) fn send(
+        &self,
+        py: Python<'py>,
+        mut send: impl FnMut(u8, &[&[u8]]) -> Result<(), ArenaError>,
+    ) {
+        let sent = match self {
+            Self::Result(result) => result.with_parts(py, |parts| send(result.code(), parts)),
+            Self::Error(bytes) => send(code::ERROR, &[bytes.as_bytes()]),
+        };
+        let Err(error) = sent else { return };
+        let account = Self::error(py, &no_room(error));
+        if let Self::Error(bytes) = account
+            && send(code::ERROR, &[bytes.as_bytes()]).is_ok()
+        {
+            return;
+        }
+        let inline = send(code::ERROR, &[FALLBACK]);
+        debug_assert!(inline.is_ok(), "it fits a slot");
+    }
+}
+
+/// `pickle.dumps((None, "MemoryError", "…", ""), 0)`
+const FALLBACK: &[u8] =
+    b"(NVMemoryError\nVthe worker has no memory to report how its task ended\nV\nt.";
+
+/// A worker's seat in a pool.
+#[pyclass(frozen, module = "manyhands._engine")]
+pub(crate) struct WorkerSeat {
+    worker: Arc<Worker>,
+}
+
+#[pymethods]
+impl WorkerSeat {
+    /// Takes the seat offered through the control socket `fd`, which it owns from then on; runs
+    /// at most `max_tasks` tasks.
+    #[new]
+    fn new(py: Python<'_>, fd: i32, max_tasks: Option<u64>) -> PyResult<Self> {
+        let control = own(fd)?;
+        let seat = py.detach(|| Seat::join(control))?;
+        let left = AtomicU64::new(max_tasks.unwrap_or(u64::MAX));
+        Ok(Self { worker: Arc::new(Worker { seat, functions: Mutex::default(), left }) })
+    }
+
+    /// The place in the pool's worker table.
+    #[getter]
+    fn index(&self) -> usize {
+        self.worker.seat.worker()
+    }
+
+    /// Starts the guard thread, which kills this process when the pool's owner is gone, and calls
+    /// `first_coroutine()` when there is one to run.
+    fn guard(&self, first_coroutine: Py<PyAny>) -> PyResult<()> {
+        self.worker.seat.guard(move || {
+            Python::try_attach(|py| {
+                if let Err(error) = first_coroutine.bind(py).call0() {
+                    error.write_unraisable(py, Some(first_coroutine.bind(py)));
+                }
+            });
+        })?;
+        Ok(())
+    }
+
+    /// Tells the parent that this worker takes tasks.
+    fn ready(&self) -> PyResult<()> {
+        Ok(self.worker.seat.ready()?)
+    }
+
+    /// Tells the parent how the initializer failed.
+    fn initializer_failed(&self, error: Bound<'_, PyAny>) -> PyResult<()> {
+        let py = error.py();
+        match Report::error(py, &PyErr::from_value(error)) {
+            Report::Error(bytes) => Ok(self.worker.seat.initializer_failed(bytes.as_bytes())?),
+            Report::Result(_) => Err(PyRuntimeError::new_err("an error is no result")),
+        }
+    }
+
+    /// Runs functions until the pool closes or this worker has run its share.
+    fn run_functions(&self, py: Python<'_>) -> PyResult<()> {
+        let mut lane = self.worker.seat.lane(Kind::Function);
+        let mut turns = 0u32;
+        loop {
+            let job = match lane.try_next() {
+                Some(next) => next,
+                None => py.detach(|| lane.next())?,
+            };
+            match job {
+                Next::Job(job) => self.run(py, &mut lane, job),
+                Next::Closing => return Ok(()),
+                Next::Interrupted => py.check_signals()?,
+            }
+            turns = turns.wrapping_add(1);
+            if turns.is_multiple_of(TURN) {
+                py.check_signals()?;
+                py.detach(|| ());
+            }
+        }
+    }
+
+    /// The lane for coroutines, to be used by one thread, which runs `loop`.
+    fn coroutine_lane(
+        &self,
+        py: Python<'_>,
+        r#loop: Py<PyAny>,
+        concurrency: usize,
+    ) -> PyResult<CoroutineLane> {
+        CoroutineLane::new(py, self.worker.clone(), r#loop, concurrency)
+    }
+}
+
+impl WorkerSeat {
+    fn run(&self, py: Python<'_>, lane: &mut Lane, mut job: Job) {
+        lane.set_load(1);
+        if let Err(error) = lane.start(&mut job) {
+            // No memory for a batch's log: nothing of it can be reported item by item.
+            self.refuse(py, lane, &job, error);
+            return;
+        }
+        if job.is_batch() {
+            self.run_batch(py, lane, job);
+        } else {
+            self.worker.count();
+            let loaded = Raw::fetch(lane, &job).load(py, &self.worker);
+            let ended = loaded.and_then(|(function, call)| match call {
+                Call::One(args, kwargs) => function.call(args, kwargs.as_ref()),
+                Call::Many(..) => Err(PyRuntimeError::new_err("a batch in a single task")),
+            });
+            let report = Report::new(py, ended);
+            report.send(py, |code, parts| lane.complete(&job, code, parts));
+        }
+        lane.set_load(0);
+    }
+
+    fn refuse(&self, py: Python<'_>, lane: &mut Lane, job: &Job, error: ArenaError) {
+        Report::error(py, &no_room(error))
+            .send(py, |code, parts| lane.complete(job, code, parts));
+        lane.set_load(0);
+    }
+
+    fn run_batch(&self, py: Python<'_>, lane: &mut Lane, mut job: Job) {
+        let items = load_batch(py, &self.worker, Raw::fetch(lane, &job));
+        while let Some(item) = lane.next_item(&job) {
+            self.worker.count();
+            let ended = match &items {
+                Ok(batch) => batch.arguments(py, item).and_then(|args| batch.function.call1(args)),
+                Err(error) => Err(error.clone_ref(py)),
+            };
+            Report::new(py, ended)
+                .send(py, |code, parts| lane.complete_item(&mut job, item, code, parts));
+        }
+        lane.complete_batch(&job);
+    }
+}
+
+/// A batch's function and items.
+pub(crate) struct Items<'py> {
+    pub(crate) function: Bound<'py, PyAny>,
+    items: Bound<'py, PyList>,
+    singles: bool,
+}
+
+impl<'py> Items<'py> {
+    /// The arguments of one item.
+    pub(crate) fn arguments(&self, py: Python<'py>, item: u32) -> PyResult<Bound<'py, PyTuple>> {
+        let item = self.items.get_item(item as usize)?;
+        if self.singles { PyTuple::new(py, [item]) } else { Ok(item.cast_into()?) }
+    }
+
+    /// Kept for later.
+    pub(crate) fn unbind(self) -> KeptItems {
+        let Self { function, items, singles } = self;
+        KeptItems { function: function.unbind(), items: items.unbind(), singles }
+    }
+}
+
+/// A batch's function and items, between two calls.
+pub(crate) struct KeptItems {
+    function: Py<PyAny>,
+    items: Py<PyList>,
+    singles: bool,
+}
+
+impl KeptItems {
+    pub(crate) fn bind<'py>(&self, py: Python<'py>) -> Items<'py> {
+        Items {
+            function: self.function.bind(py).clone(),
+            items: self.items.bind(py).clone(),
+            singles: self.singles,
+        }
+    }
+}
+
+/// Unpickles a batch.
+pub(crate) fn load_batch<'py>(
+    py: Python<'py>,
+    worker: &Worker,
+    raw: Raw,
+) -> PyResult<Items<'py>> {
+    match raw.load(py, worker)? {
+        (function, Call::Many(items, singles)) => Ok(Items { function, items, singles }),
+        (_, Call::One(..)) => Err(PyRuntimeError::new_err("a single task in a batch")),
+    }
+}
+
+/// Takes over a descriptor that Python code handed to this process for us.
+fn own(fd: i32) -> PyResult<OwnedFd> {
+    if fd < 0 {
+        return Err(PyRuntimeError::new_err("not a descriptor"));
+    }
+    Ok(crate::buffers::own_descriptor(fd))
+}

@@ -1,0 +1,417 @@
+//! A lane: one thread of a worker that claims tasks of one kind, and gives back outcomes.
+//!
+//! Guarantees: a [`Job`] is this lane's alone; its outcome is visible to the parent before the
+//! parent is rung; a lane that goes to sleep has looked at its ring after saying so.
+
+use std::io;
+use std::ops::Range as Items;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use std::{hint, thread};
+
+use super::log;
+use super::seat::Seat;
+use crate::arena::{ArenaError, BadSpan, SpanGuard, SpanRef};
+use crate::board::state::{Phase, Range, SlotState, Ticket};
+use crate::board::waiting::Ringer;
+use crate::board::{Definition, INLINE_BYTES, Kind, Place, Slot, WorkerEntry};
+use crate::sys::clock;
+use crate::sys::event::{Event, Woken};
+use crate::sys::pidfd;
+
+/// How long a lane looks for work before it sleeps, where cores allow it.
+const SPIN: Duration = Duration::from_micros(50);
+
+/// What a lane is to do next.
+#[derive(Debug)]
+pub enum Next {
+    /// Run this.
+    Job(Job),
+    /// End: the pool is done.
+    Closing,
+    /// A signal was handled; call again.
+    Interrupted,
+}
+
+/// A task's input.
+#[derive(Debug)]
+pub enum Input {
+    /// So many bytes that travelled in the slot.
+    Inline([u8; INLINE_BYTES], usize),
+    /// In the parent's arena, to be read in place while the job is not completed.
+    Span(SpanGuard),
+}
+
+/// A claimed slot.
+#[derive(Debug)]
+pub struct Job {
+    ticket: Ticket,
+    function: Definition,
+    batch: bool,
+    started: u64,
+    log: Option<LogState>,
+}
+
+#[derive(Debug)]
+struct LogState {
+    writer: log::Writer,
+    records: u64,
+}
+
+impl Job {
+    /// Names its function; see [`Lane::definition`].
+    #[must_use]
+    pub fn function(&self) -> u64 {
+        self.function.id
+    }
+
+    /// Is it a batch of items?
+    #[must_use]
+    pub fn is_batch(&self) -> bool {
+        self.batch
+    }
+}
+
+/// See the module's documentation.
+pub struct Lane {
+    seat: Arc<Seat>,
+    kind: Kind,
+    ringer: Ringer,
+    /// The idle bits may be set.
+    idle: bool,
+}
+
+impl Lane {
+    pub(super) fn new(seat: Arc<Seat>, kind: Kind) -> Self {
+        Self {
+            seat,
+            kind,
+            ringer: Ringer::default(),
+            // Whoever held the lane before (the guard) may have left bits there.
+            idle: true,
+        }
+    }
+
+    fn worker(&self) -> usize {
+        self.seat.worker()
+    }
+
+    fn entry(&self) -> &WorkerEntry {
+        self.seat.board.worker(self.worker())
+    }
+
+    fn slot(&self, job: &Job) -> &Slot {
+        self.seat
+            .board
+            .slot(job.ticket.slot)
+            .expect("claimed from this board")
+    }
+
+    /// Becomes readable when the lane should look for work.
+    #[must_use]
+    pub fn event(&self) -> &Event {
+        &self.seat.lanes[self.kind.lane(self.worker())]
+    }
+
+    /// Tasks ready for lanes of this kind, about.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.seat.board.submission(self.kind).len() as usize
+    }
+
+    /// Lanes of this kind that could take a task, about; at least one.
+    #[must_use]
+    pub fn rivals(&self) -> usize {
+        self.seat.board.geometry().workers
+    }
+
+    /// Writes down how many tasks the lane has in hand.
+    pub fn set_load(&self, load: usize) {
+        self.entry().load[self.kind as usize].store(load as u32, Ordering::Relaxed);
+    }
+
+    /// A child that a task forked, and that comes back into the worker's loop, must not take part
+    /// in the pool, nor go on as if it were the program. Called before whatever writes to the
+    /// board: such a child holds the same job as its parent.
+    fn end_forked_child(&self) {
+        if !self.seat.mark.is_current() {
+            pidfd::kill_self();
+        }
+    }
+
+    /// Takes the next task if there is one.
+    pub fn claim(&mut self) -> Option<Job> {
+        self.end_forked_child();
+        let board = &self.seat.board;
+        let ring = board.submission(self.kind);
+        let state_of = |slot| board.slot(slot).map(|slot| &slot.state);
+        let ticket = ring.claim(self.seat.owner(self.kind), state_of)?;
+        let slot = board.slot(ticket.slot)?;
+        let job = Job {
+            ticket,
+            function: slot.function(),
+            batch: slot.is_batch(),
+            started: 0,
+            log: None,
+        };
+        self.busy();
+        Some(job)
+    }
+
+    /// The lane has work, or takes none: if more lies there than others look for, one is woken.
+    pub fn busy(&mut self) {
+        self.end_forked_child();
+        if !std::mem::take(&mut self.idle) {
+            return;
+        }
+        let board = &self.seat.board;
+        let (idle, ring) = (board.idle(self.kind), board.submission(self.kind));
+        idle.set_busy(self.worker());
+        if ring.len() > 0 {
+            let load = |worker: usize| {
+                board.worker(worker).load[self.kind as usize].load(Ordering::Relaxed)
+            };
+            let set = |worker: usize| self.seat.lanes[self.kind.lane(worker)].set();
+            idle.wake(|| ring.len(), 1, load, set);
+        }
+    }
+
+    /// Nothing was left to claim: says so, and whether the lane may sleep until its event is
+    /// set; false when work came or the pool closes.
+    pub fn rest(&mut self) -> bool {
+        self.end_forked_child();
+        self.ring(true);
+        let board = &self.seat.board;
+        self.idle = true;
+        board.idle(self.kind).set_sleeping(self.seat.worker());
+        if board.submission(self.kind).len() == 0 && !self.seat.is_closing() {
+            return true;
+        }
+        board.idle(self.kind).set_searching(self.seat.worker());
+        false
+    }
+
+    /// After a sleep: the event is taken note of.
+    pub fn woke(&mut self) {
+        self.event().clear();
+        self.idle = true;
+        self.seat.board.idle(self.kind).set_searching(self.worker());
+    }
+
+    /// What is to do next, if that can be said at once.
+    pub fn try_next(&mut self) -> Option<Next> {
+        if self.seat.is_closing() {
+            return Some(Next::Closing);
+        }
+        self.claim().map(Next::Job)
+    }
+
+    /// Blocks until there is a task.
+    ///
+    /// # Errors
+    /// As poll(2); does not happen on a sound system.
+    pub fn next(&mut self) -> io::Result<Next> {
+        loop {
+            if let Some(next) = self.try_next() {
+                return Ok(next);
+            }
+            if let Some(job) = self.spin() {
+                return Ok(Next::Job(job));
+            }
+            if !self.rest() {
+                continue;
+            }
+            let woken = self.event().wait(None);
+            self.woke();
+            if woken? == Woken::Interrupted {
+                return Ok(Next::Interrupted);
+            }
+        }
+    }
+
+    /// Looks for work for a while where that takes no core from anybody.
+    fn spin(&mut self) -> Option<Job> {
+        self.ring(true);
+        let board = &self.seat.board;
+        let others: u64 = Kind::ALL
+            .iter()
+            .map(|kind| board.idle(*kind).searching())
+            .sum();
+        if others + 1 >= board.cores() {
+            return None;
+        }
+        self.idle = true;
+        board.idle(self.kind).set_searching(self.worker());
+        let end = Instant::now() + SPIN;
+        while Instant::now() < end {
+            for _ in 0..32 {
+                hint::spin_loop();
+                if self.queued() > 0
+                    && let Some(job) = self.claim()
+                {
+                    return Some(job);
+                }
+            }
+            thread::yield_now();
+        }
+        None
+    }
+
+    /// The function's definition, in the parent's arena.
+    ///
+    /// # Errors
+    /// The slot names no span: somebody scribbled over the board.
+    pub fn definition(&self, job: &Job) -> Result<SpanGuard, ArenaError> {
+        self.seat.inputs.peek(job.function.span)
+    }
+
+    /// Says that user code runs from now on: dies the worker, the task ends as such.
+    ///
+    /// # Errors
+    /// The arena has no room for a batch's log.
+    pub fn start(&mut self, job: &mut Job) -> Result<(), ArenaError> {
+        self.end_forked_child();
+        let slot = self.slot(job);
+        if job.batch {
+            let items = Self::items_of(slot);
+            let writer = log::Writer::begin(&self.seat.outputs, items.len())?;
+            slot.set_log(writer.start());
+            job.log = Some(LogState { writer, records: 0 });
+        }
+        job.started = clock::now();
+        slot.started.store(job.started, Ordering::Relaxed);
+        self.set_state(job, Phase::Running);
+        Ok(())
+    }
+
+    fn set_state(&self, job: &Job, phase: Phase) {
+        let owner = self.seat.owner(self.kind);
+        let state = SlotState::ready(job.ticket.generation).owned(phase, owner);
+        self.slot(job)
+            .state
+            .store(state.to_bits(), Ordering::Release);
+    }
+
+    fn items_of(slot: &Slot) -> Items<u32> {
+        let range = Range::from_bits(slot.range.load(Ordering::Acquire));
+        range.next..range.end.max(range.next)
+    }
+
+    /// The input's bytes.
+    ///
+    /// # Errors
+    /// The slot names no payload: somebody scribbled over the board.
+    pub fn input(&self, job: &Job) -> Result<Input, ArenaError> {
+        let slot = self.slot(job);
+        match slot.input() {
+            Some(Place::Inline(len)) => {
+                let mut bytes = [0; INLINE_BYTES];
+                slot.copy_input(&mut bytes[..len]);
+                Ok(Input::Inline(bytes, len))
+            }
+            Some(Place::Span(span)) => self.seat.inputs.peek(span).map(Input::Span),
+            None => {
+                let span = SpanRef::default();
+                Err(ArenaError::BadSpan {
+                    span,
+                    reason: BadSpan::Mismatch,
+                })
+            }
+        }
+    }
+
+    /// Ends a single task.
+    ///
+    /// # Errors
+    /// The outcome found no room; the job still waits for one.
+    pub fn complete(&mut self, job: &Job, code: u8, parts: &[&[u8]]) -> Result<(), ArenaError> {
+        self.end_forked_child();
+        let bytes: usize = parts.iter().map(|part| part.len()).sum();
+        if bytes <= INLINE_BYTES {
+            self.slot(job).set_output_inline(code, parts);
+        } else {
+            let span = self.seat.outputs.write(parts)?;
+            self.slot(job).set_output_span(code, span);
+        }
+        self.done(job);
+        Ok(())
+    }
+
+    /// Takes the batch's next item; `None` when none is left.
+    #[must_use]
+    pub fn next_item(&self, job: &Job) -> Option<u32> {
+        self.end_forked_child();
+        let take = |bits| {
+            let range = Range::from_bits(bits);
+            (range.next < range.end).then(|| {
+                Range {
+                    next: range.next + 1,
+                    ..range
+                }
+                .to_bits()
+            })
+        };
+        let range = &self.slot(job).range;
+        let taken = range.fetch_update(Ordering::AcqRel, Ordering::Relaxed, take);
+        taken.ok().map(|bits| Range::from_bits(bits).next)
+    }
+
+    /// Ends one item of a batch.
+    ///
+    /// # Errors
+    /// The outcome found no room; the item still waits for one.
+    ///
+    /// # Panics
+    /// The job is no batch, or was not started.
+    pub fn complete_item(
+        &mut self,
+        job: &mut Job,
+        item: u32,
+        code: u8,
+        parts: &[&[u8]],
+    ) -> Result<(), ArenaError> {
+        self.end_forked_child();
+        let log = job.log.as_mut().expect("a batch that was started");
+        log.writer.append(&self.seat.outputs, item, code, parts)?;
+        log.records += 1;
+        let records = log.records;
+        // Pairs with the Acquire of whoever reads the log; behind it, every record is whole.
+        self.slot(job).logged.store(records, Ordering::Release);
+        Ok(())
+    }
+
+    /// Ends a batch, all of whose items have ended or were withdrawn.
+    pub fn complete_batch(&mut self, job: &Job) {
+        self.end_forked_child();
+        let elapsed = clock::now().saturating_sub(job.started);
+        self.slot(job).elapsed.store(elapsed, Ordering::Relaxed);
+        self.done(job);
+    }
+
+    fn done(&mut self, job: &Job) {
+        self.set_state(job, Phase::Done);
+        let lane = self.kind.lane(self.worker());
+        self.seat.board.completion(lane).push(job.ticket);
+        let ended = &self.entry().ended[self.kind as usize];
+        ended.store(ended.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.ring(false);
+    }
+
+    fn ring(&mut self, idle: bool) {
+        if let Some(doorbell) = self.ringer.due(self.seat.board.waiting(), idle)
+            && let Some(event) = self.seat.doorbells.get(doorbell)
+        {
+            event.set();
+        }
+    }
+}
+
+impl std::fmt::Debug for Lane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lane")
+            .field("worker", &self.worker())
+            .field("kind", &self.kind)
+            .finish()
+    }
+}

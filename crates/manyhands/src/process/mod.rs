@@ -1,0 +1,32 @@
+//! The pool on processes: the parent's desk and supervisor, and the worker's seat.
+//!
+//! The way of a task: [`Pool::submit`] → a slot of the board → a [`Lane`] of a worker claims it
+//! → the runner → the outcome in the same slot → whoever drains completions → the [`Task`]'s
+//! waiters. The protocol between the processes is in the `board` module's documentation.
+//!
+//! [`Task`]: crate::task::Task
+
+mod desk;
+mod drainer;
+mod lane;
+mod launch;
+mod log;
+mod pool;
+mod seat;
+mod supervisor;
+mod waiters;
+mod welcome;
+
+pub use desk::Function;
+pub use lane::{Input, Job, Lane, Next};
+pub use launch::{Child, Launched, Launcher};
+pub use pool::{Config, Pool, Status, SubmitError};
+pub use seat::Seat;
+pub use waiters::{LoopDoor, LoopWaiter, Waited};
+
+/// Eventfds by which lanes wake the parent: the supervisor's, the waiting threads', and one
+/// for each of the first few event loops.
+pub(crate) const DOORBELLS: usize = 8;
+pub(crate) const SUPERVISOR_DOORBELL: usize = 0;
+pub(crate) const THREADS_DOORBELL: usize = 1;
+pub(crate) const FIRST_LOOP_DOORBELL: usize = 2;

@@ -1,0 +1,470 @@
+//! The parent's handle of a pool: submit, cancel, wait, shut down.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use super::desk::{Desk, Effects, Function, Life, Scribbled};
+use super::launch::Launcher;
+use super::supervisor::{self, Event as SupervisorEvent};
+use super::waiters::{LoopDoor, Waited};
+use super::{DOORBELLS, THREADS_DOORBELL};
+use crate::arena::{Arena, ArenaConfig, ArenaError};
+use crate::board::{Board, Definition, Geometry, INLINE_BYTES, Kind, WorkerPhase};
+use crate::sys::event::Event;
+use crate::sys::forked::ProcessMark;
+use crate::sys::timer::Timer;
+use crate::sys::{cores, pidfd};
+use crate::task::{Broken, Outcome, Task};
+
+/// How long work may lie untouched beside an idle lane before others are woken for it.
+pub(super) const WATCH: Duration = Duration::from_millis(10);
+
+/// How large a pool is.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Worker processes.
+    pub workers: usize,
+    /// Tasks (or batches) on the board at once; a power of two. What goes beyond waits in the
+    /// parent's memory.
+    pub slots: usize,
+    /// How long workers that have nothing more to do may take to exit before they are killed.
+    pub grace: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            workers: cores::usable(),
+            slots: 2048,
+            grace: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Why a task was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// The pool has been shut down.
+    #[error("the pool is shut down; create a new one to submit more tasks")]
+    ShutDown,
+    /// The pool can run nothing more; says why.
+    #[error("the pool is broken")]
+    Broken(Arc<Broken>),
+    /// A forked child inherited the pool.
+    #[error("this pool belongs to the process that created it; create one in this process")]
+    OtherProcess,
+    /// The input found no memory.
+    #[error(transparent)]
+    Arena(#[from] ArenaError),
+}
+
+/// A moment of a pool, for people.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// Process number and phase, a row a worker.
+    pub workers: Vec<(u32, WorkerPhase)>,
+    /// Tasks that have not ended; a batch counts once.
+    pub outstanding: usize,
+    /// Tasks that wait for a slot.
+    pub backlog: usize,
+    /// Takes no tasks any more.
+    pub closed: bool,
+}
+
+pub(super) struct Shared {
+    pub(super) config: Config,
+    pub(super) board: Board,
+    pub(super) arena: Arc<Arena>,
+    pub(super) desk: Mutex<Desk>,
+    pub(super) doorbells: Vec<Arc<Event>>,
+    /// An eventfd for each lane.
+    pub(super) lanes: Vec<Event>,
+    pub(super) owner: pidfd::Process,
+    pub(super) broken: OnceLock<Arc<Broken>>,
+    pub(super) watch: Timer,
+    pub(super) watch_armed: AtomicBool,
+    kick: Event,
+    events: Mutex<Vec<SupervisorEvent>>,
+    functions: AtomicU64,
+    /// Ends when no worker is left.
+    gone: Arc<Task>,
+    mark: ProcessMark,
+}
+
+impl Shared {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Unlocks the desk and does what is due outside: waiters, lanes, the watch.
+    pub(super) fn finish(&self, desk: MutexGuard<'_, Desk>, effects: Effects) {
+        let ended = desk.life == Life::Draining && desk.outstanding == 0;
+        drop(desk);
+        if ended {
+            self.kick.set();
+        }
+        for waiter in &effects.woken {
+            waiter.wake();
+        }
+        for kind in Kind::ALL {
+            if effects.published[kind as usize] > 0 {
+                self.wake_lanes(kind, effects.published[kind as usize]);
+            }
+        }
+    }
+
+    fn wake_lanes(&self, kind: Kind, published: usize) {
+        let idle = self.board.idle(kind);
+        let ring = self.board.submission(kind);
+        let load = |worker| self.board.worker(worker).load[kind as usize].load(Ordering::Relaxed);
+        let set = |worker| self.lanes[kind.lane(worker)].set();
+        idle.wake(|| ring.len(), published, load, set);
+        if idle.any_idle() {
+            self.arm_watch(WATCH);
+        }
+    }
+
+    pub(super) fn arm_watch(&self, after: Duration) {
+        if !self.watch_armed.swap(true, Ordering::SeqCst)
+            && let Err(error) = self.watch.arm(after)
+        {
+            unreachable!("timerfd_settime with valid times: {error}");
+        }
+    }
+
+    pub(super) fn tell_supervisor(&self, event: SupervisorEvent) {
+        self.events
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(event);
+        self.kick.set();
+    }
+
+    pub(super) fn take_events(&self) -> Vec<SupervisorEvent> {
+        self.kick.clear();
+        std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn kick(&self) -> &Event {
+        &self.kick
+    }
+
+    /// The pool can run nothing more: every task ends so, and the workers end.
+    pub(super) fn break_pool(&self, desk: &mut Desk, why: Broken, effects: &mut Effects) {
+        let why = self.broken.get_or_init(|| Arc::new(why)).clone();
+        desk.end_all(|| Outcome::Broken(why.clone()), effects);
+        if desk.life < Life::Stopping {
+            desk.life = Life::Stopping;
+        }
+        self.kick.set();
+    }
+
+    pub(super) fn scribbled(&self, desk: &mut Desk, found: Scribbled, effects: &mut Effects) {
+        self.break_pool(desk, Broken::Board(found.0), effects);
+    }
+
+    /// The last worker is gone.
+    pub(super) fn end(&self) {
+        let mut desk = self.lock();
+        desk.life = Life::Stopped;
+        // Views of the dead workers' arenas live on in the payloads that are still to be read.
+        let views = std::mem::take(&mut desk.views);
+        let mut effects = Effects::default();
+        effects.end(self.gone.clone(), Outcome::Cancelled);
+        self.finish(desk, effects);
+        drop(views);
+    }
+}
+
+/// A pool of worker processes, as its owner holds it. Dropping it lets what was submitted run to
+/// its end, and then ends the workers.
+pub struct Pool {
+    shared: Arc<Shared>,
+}
+
+impl Pool {
+    /// Makes the board and asks `launcher` for the workers; does not wait for them.
+    ///
+    /// # Errors
+    /// The system gives no memory, descriptor or thread.
+    pub fn start(config: Config, launcher: Box<dyn Launcher>) -> io::Result<Self> {
+        let geometry = Geometry {
+            slots: config.slots,
+            workers: config.workers,
+        };
+        let board = Board::create(geometry, cores::usable())?;
+        let arena = Arena::create(ArenaConfig::default()).map_err(io::Error::other)?;
+        let arena = Arc::new(arena);
+        let shared = Arc::new(Shared {
+            desk: Mutex::new(Desk::new(&board, arena.clone())),
+            doorbells: (0..DOORBELLS)
+                .map(|_| Event::new().map(Arc::new))
+                .collect::<io::Result<_>>()?,
+            lanes: (0..geometry.lanes())
+                .map(|_| Event::new())
+                .collect::<io::Result<_>>()?,
+            owner: pidfd::Process::current()?,
+            broken: OnceLock::new(),
+            watch: Timer::new()?,
+            watch_armed: AtomicBool::new(false),
+            kick: Event::new()?,
+            events: Mutex::default(),
+            functions: AtomicU64::new(0),
+            gone: Task::marker(),
+            mark: ProcessMark::current(),
+            config,
+            board,
+            arena,
+        });
+        supervisor::start(shared.clone(), launcher)?;
+        Ok(Self { shared })
+    }
+
+    fn check(&self) -> Result<(), SubmitError> {
+        if !self.is_ours() {
+            return Err(SubmitError::OtherProcess);
+        }
+        match self.shared.broken.get() {
+            Some(why) => Err(SubmitError::Broken(why.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Ships a function's definition; tasks then name it.
+    ///
+    /// # Errors
+    /// The definition finds no memory, or the pool is not this process's.
+    pub fn register(&self, definition: &[&[u8]]) -> Result<Arc<Function>, SubmitError> {
+        self.check()?;
+        let span = self.shared.arena.write(definition)?;
+        let id = self.shared.functions.fetch_add(1, Ordering::Relaxed);
+        let arena = self.shared.arena.clone();
+        Ok(Arc::new(Function {
+            definition: Definition { id, span },
+            arena,
+        }))
+    }
+
+    /// Submits one task, or with `items` a batch of so many. The input is the concatenation of
+    /// `parts`.
+    ///
+    /// # Errors
+    /// The pool takes no more tasks, or the input finds no memory.
+    pub fn submit(
+        &self,
+        kind: Kind,
+        function: &Arc<Function>,
+        items: Option<u32>,
+        parts: &[&[u8]],
+    ) -> Result<Arc<Task>, SubmitError> {
+        self.check()?;
+        let shared = &*self.shared;
+        let bytes: usize = parts.iter().map(|part| part.len()).sum();
+        let span = match bytes > INLINE_BYTES {
+            true => Some(shared.arena.write(parts)?),
+            false => None,
+        };
+        let task = Task::new(kind, function.clone(), items);
+        let mut effects = Effects::default();
+        let mut desk = shared.lock();
+        if desk.life != Life::Open {
+            drop(desk);
+            if let Some(span) = span {
+                shared.arena.release(span);
+            }
+            self.check()?;
+            return Err(SubmitError::ShutDown);
+        }
+        if !desk.has_room(kind) {
+            shared.drain(&mut desk, &mut effects);
+        }
+        let waited = desk.wants_room();
+        desk.accept(&shared.board, &task, parts, span, &mut effects);
+        if !waited && desk.wants_room() {
+            shared.settle(&mut desk);
+        }
+        shared.finish(desk, effects);
+        Ok(task)
+    }
+
+    /// Withdraws what has not begun; true when nothing of the task has run, so that it ends as
+    /// [`Outcome::Cancelled`].
+    #[must_use]
+    pub fn cancel(&self, task: &Arc<Task>) -> bool {
+        let shared = &*self.shared;
+        if !self.is_ours() {
+            return false;
+        }
+        let mut effects = Effects::default();
+        let mut desk = shared.lock();
+        shared.drain(&mut desk, &mut effects);
+        let withdrawn = desk.cancel(&shared.board, task, &mut effects);
+        shared.finish(desk, effects);
+        withdrawn
+    }
+
+    /// Has a worker begun the task?
+    #[must_use]
+    pub fn is_running(&self, task: &Task) -> bool {
+        !task.is_done() && Desk::is_running(&self.shared.board, task)
+    }
+
+    /// Reads completions that are there, without waiting.
+    pub fn poll(&self) {
+        if !self.is_ours() {
+            return;
+        }
+        let mut effects = Effects::default();
+        let mut desk = self.shared.lock();
+        self.shared.drain(&mut desk, &mut effects);
+        self.shared.finish(desk, effects);
+    }
+
+    /// Blocks the calling thread until the task has ended.
+    ///
+    /// # Errors
+    /// A forked child inherited the pool. As poll(2), which does not happen on a sound system.
+    pub fn wait(&self, task: &Arc<Task>, timeout: Option<Duration>) -> io::Result<Waited> {
+        if !self.is_ours() {
+            return Err(io::Error::other(SubmitError::OtherProcess));
+        }
+        self.shared.wait(task, timeout)
+    }
+
+    /// From now on (`true`), or no longer, somebody waits for completions in a way that the
+    /// engine can not see, a callback for instance; calls are counted.
+    pub fn watch_unseen(&self, more: bool) {
+        if !self.is_ours() {
+            return;
+        }
+        let mut desk = self.shared.lock();
+        match more {
+            true => desk.watchers += 1,
+            false => desk.watchers -= 1,
+        }
+        self.shared.settle(&mut desk);
+    }
+
+    /// A door for an event loop.
+    ///
+    /// # Errors
+    /// A forked child inherited the pool, or no descriptor is left.
+    pub fn open_door(&self) -> io::Result<Arc<LoopDoor>> {
+        if !self.is_ours() {
+            return Err(io::Error::other(SubmitError::OtherProcess));
+        }
+        self.shared.open_door()
+    }
+
+    /// The loop behind the door is gone.
+    pub fn close_door(&self, door: &Arc<LoopDoor>) {
+        if self.is_ours() {
+            self.shared.close_door(door);
+        }
+    }
+
+    /// The loop waits for one task more (`true`), or one fewer.
+    pub fn count_wait(&self, door: &LoopDoor, more: bool) {
+        if self.is_ours() {
+            self.shared.count_wait(door, more);
+        }
+    }
+
+    /// The door's descriptor was readable: the keys of what has ended for the loop.
+    #[must_use]
+    pub fn read_door(&self, door: &Arc<LoopDoor>) -> Vec<u64> {
+        match self.is_ours() {
+            true => self.shared.read_door(door),
+            false => Vec::new(),
+        }
+    }
+
+    /// Takes no more tasks; with `cancel`, withdraws what has not begun. The workers end when
+    /// the rest has. Returns at once.
+    pub fn shutdown(&self, cancel: bool) {
+        let shared = &*self.shared;
+        if !self.is_ours() {
+            return;
+        }
+        let mut effects = Effects::default();
+        let mut desk = shared.lock();
+        if desk.life == Life::Open {
+            desk.life = Life::Draining;
+        }
+        if cancel {
+            for task in desk.live_tasks() {
+                desk.cancel(&shared.board, &task, &mut effects);
+            }
+        }
+        shared.drain(&mut desk, &mut effects);
+        shared.settle(&mut desk);
+        shared.finish(desk, effects);
+    }
+
+    /// Ends the workers at once, whatever they run; tasks that have not ended end as
+    /// [`Outcome::Broken`] with [`Broken::Killed`].
+    pub fn kill(&self) {
+        let shared = &*self.shared;
+        if !self.is_ours() {
+            return;
+        }
+        let mut effects = Effects::default();
+        let mut desk = shared.lock();
+        if desk.life < Life::Stopped {
+            shared.drain(&mut desk, &mut effects);
+            shared.break_pool(&mut desk, Broken::Killed, &mut effects);
+        }
+        shared.finish(desk, effects);
+    }
+
+    /// What ends (as [`Outcome::Cancelled`]) when no worker is left after a shutdown.
+    #[must_use]
+    pub fn gone(&self) -> &Arc<Task> {
+        &self.shared.gone
+    }
+
+    /// Why it is broken, if it is.
+    #[must_use]
+    pub fn broken(&self) -> Option<&Arc<Broken>> {
+        self.shared.broken.get()
+    }
+
+    /// Did this process create it?
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.shared.mark.is_current()
+    }
+
+    /// What it is doing.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let shared = &*self.shared;
+        // In a forked child the lock may be held by a thread that does not exist there.
+        let desk = self.is_ours().then(|| shared.lock());
+        let pid = |worker| shared.board.worker(worker).pid.load(Ordering::Relaxed);
+        Status {
+            workers: (0..shared.config.workers)
+                .map(|worker| (pid(worker), shared.board.phase(worker)))
+                .collect(),
+            outstanding: desk.as_ref().map_or(0, |desk| desk.outstanding),
+            backlog: desk.as_ref().map_or(0, |desk| desk.backlog()),
+            closed: desk.as_ref().is_none_or(|desk| desk.life != Life::Open),
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shutdown(false);
+    }
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Pool").field(&self.status()).finish()
+    }
+}
+
+const _: () = assert!(THREADS_DOORBELL < DOORBELLS);

@@ -1,0 +1,470 @@
+//! The supervisor: one thread of the parent that watches the workers, replaces the dead, drains
+//! completions when nobody else does, and ends the pool.
+//!
+//! Guarantees: it never takes a lock that user code can hold; it sleeps until something
+//! happens; every worker that exits is recovered exactly once, after its exit status is known.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+
+use super::SUPERVISOR_DOORBELL;
+use super::desk::{Drainer, Effects, Life};
+use super::launch::{self, Child, Launcher, Request};
+use super::pool::{Shared, WATCH};
+use super::welcome::{self, Answer, Place};
+use crate::arena::{ArenaConfig, ArenaView, create_memfd};
+use crate::board::{Kind, WorkerPhase};
+use crate::sys::channel::Channel;
+use crate::sys::event::wait_any;
+use crate::sys::pidfd::Process;
+use crate::sys::signals::spawn_without_signals;
+use crate::task::{Broken, Exit};
+
+/// What others tell the supervisor.
+pub(super) enum Event {
+    Started {
+        worker: usize,
+        pid: u32,
+        process: Option<Process>,
+        child: Box<dyn Child>,
+    },
+    NotStarted {
+        worker: usize,
+        text: String,
+    },
+    Reaped {
+        worker: usize,
+        exit: Exit,
+    },
+}
+
+/// A worker that dies sooner than this after its start, with nothing done, counts towards
+/// giving up.
+const SOON: Duration = Duration::from_secs(1);
+
+enum Worker {
+    /// No process, and none is being made.
+    Vacant,
+    /// The launcher is asked for one.
+    Launching,
+    /// A process, or a zombie.
+    Alive {
+        pid: u32,
+        process: Process,
+        child: Box<dyn Child>,
+    },
+    /// Exited; the launcher is asked for its status.
+    Reaping { pid: u32 },
+}
+
+struct Seat {
+    worker: Worker,
+    control: Option<Channel>,
+    answered: bool,
+    since: Instant,
+}
+
+struct Supervisor {
+    shared: Arc<Shared>,
+    seats: Vec<Seat>,
+    requests: Sender<Request>,
+    launcher: Option<JoinHandle<()>>,
+    /// Workers that ended before they were ready, in a row.
+    start_failures: usize,
+    /// Workers that ended soon with nothing done, in a row.
+    barren: usize,
+    /// Tasks ended when the last worker died.
+    progress: u64,
+    initializer_error: Option<Box<[u8]>>,
+    /// When those that have not ended will be killed.
+    deadline: Option<Instant>,
+    killing: bool,
+    /// Where each submission ring ended when the watch last looked.
+    seen: [u64; 2],
+}
+
+/// Starts the supervisor and, through it, the workers.
+pub(super) fn start(shared: Arc<Shared>, launcher: Box<dyn Launcher>) -> io::Result<()> {
+    let (requests, thread) = launch::start(launcher, shared.clone())?;
+    let vacant = || Seat {
+        worker: Worker::Vacant,
+        control: None,
+        answered: false,
+        since: Instant::now(),
+    };
+    let mut supervisor = Supervisor {
+        seats: (0..shared.config.workers).map(|_| vacant()).collect(),
+        requests,
+        launcher: Some(thread),
+        start_failures: 0,
+        barren: 0,
+        progress: 0,
+        initializer_error: None,
+        deadline: None,
+        killing: false,
+        seen: [0; 2],
+        shared,
+    };
+    let launched = (0..supervisor.seats.len()).try_for_each(|worker| supervisor.launch(worker));
+    if let Err(error) = &launched {
+        // Those that were started already have to be ended and reaped.
+        supervisor.give_up(Broken::Start(error.to_string()));
+    }
+    spawn_without_signals("manyhands-super".into(), move || supervisor.run())?;
+    launched
+}
+
+impl Supervisor {
+    fn run(mut self) {
+        loop {
+            for event in self.shared.take_events() {
+                self.handle(event);
+            }
+            if self.stop_if_due() {
+                break;
+            }
+            self.sleep();
+        }
+        let Self {
+            shared,
+            requests,
+            launcher,
+            ..
+        } = self;
+        drop(requests);
+        if let Some(launcher) = launcher {
+            let panicked = launcher.join().is_err();
+            debug_assert!(!panicked, "the launcher panicked");
+        }
+        shared.end();
+    }
+
+    /// Waits for the next thing to happen, and does what it calls for.
+    fn sleep(&mut self) {
+        let shared = self.shared.clone();
+        let doorbell = &shared.doorbells[SUPERVISOR_DOORBELL];
+        let mut fds = vec![
+            PollFd::new(&**doorbell, PollFlags::IN),
+            PollFd::new(shared.kick(), PollFlags::IN),
+            PollFd::new(&shared.watch, PollFlags::IN),
+        ];
+        let fixed = fds.len();
+        let mut owners = Vec::new();
+        for (worker, seat) in self.seats.iter().enumerate() {
+            if let Worker::Alive { process, .. } = &seat.worker {
+                fds.push(PollFd::new(process, PollFlags::IN));
+                owners.push((worker, true));
+                if let Some(control) = &seat.control {
+                    fds.push(PollFd::new(control, PollFlags::IN));
+                    owners.push((worker, false));
+                }
+            }
+        }
+        let left = self
+            .deadline
+            .map(|end| end.saturating_duration_since(Instant::now()));
+        if let Err(error) = wait_any(&mut fds, left) {
+            unreachable!("poll on descriptors that are open: {error}");
+        }
+        let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        drop(fds);
+        for ((worker, exited), _) in owners
+            .iter()
+            .zip(&ready[fixed..])
+            .filter(|(_, ready)| **ready)
+        {
+            self.listen(*worker);
+            if *exited {
+                self.reap(*worker);
+            }
+        }
+        if ready[0] {
+            doorbell.clear();
+            shared.drain_as_supervisor();
+        }
+        if ready[2] {
+            shared.watch.clear();
+            self.watch();
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Started {
+                worker,
+                pid,
+                process,
+                child,
+            } => {
+                self.shared
+                    .board
+                    .worker(worker)
+                    .pid
+                    .store(pid, Ordering::Relaxed);
+                match process {
+                    Some(process) => {
+                        self.seats[worker].worker = Worker::Alive {
+                            pid,
+                            process,
+                            child,
+                        };
+                    }
+                    // It has gone already, and its parent has taken note of that.
+                    None => {
+                        self.seats[worker].worker = Worker::Reaping { pid };
+                        self.request(Request::Reap { worker, child });
+                    }
+                }
+            }
+            Event::NotStarted { worker, text } => {
+                self.seats[worker].worker = Worker::Vacant;
+                self.give_up(Broken::Start(text));
+            }
+            Event::Reaped { worker, exit } => self.bury(worker, exit),
+        }
+    }
+
+    fn request(&self, request: Request) {
+        // The launcher lives until the sender is dropped, unless it panicked: then no worker
+        // can be made or reaped any more.
+        if self.requests.send(request).is_err() {
+            self.give_up(Broken::Start(
+                "the thread that starts workers has died".into(),
+            ));
+        }
+    }
+
+    fn give_up(&self, why: Broken) {
+        let mut effects = Effects::default();
+        let mut desk = self.shared.lock();
+        self.shared.break_pool(&mut desk, why, &mut effects);
+        self.shared.finish(desk, effects);
+    }
+
+    /// Prepares a place and asks for a process.
+    fn launch(&mut self, worker: usize) -> io::Result<()> {
+        let shared = &*self.shared;
+        let (control, theirs) = Channel::pair()?;
+        let outputs = create_memfd(&ArenaConfig::default()).map_err(io::Error::other)?;
+        let view = ArenaView::open(outputs.try_clone()?).map_err(io::Error::other)?;
+        let entry = shared.board.worker(worker);
+        let epoch = {
+            let mut desk = shared.lock();
+            desk.views[worker] = Some(Arc::new(view));
+            desk.epochs[worker] = desk.epochs[worker].wrapping_add(1);
+            desk.epochs[worker]
+        };
+        entry.epoch.store(u32::from(epoch), Ordering::Relaxed);
+        entry.pid.store(0, Ordering::Relaxed);
+        entry
+            .phase
+            .store(WorkerPhase::Starting as u32, Ordering::Release);
+        let fixed = [
+            shared.board.as_fd(),
+            shared.arena.fd(),
+            outputs.as_fd(),
+            shared.owner.as_fd(),
+        ];
+        let place = Place {
+            worker,
+            epoch,
+            lanes: shared.lanes.len(),
+        };
+        welcome::send(&control, place, &fixed, &shared.doorbells, &shared.lanes)?;
+        self.seats[worker] = Seat {
+            worker: Worker::Launching,
+            control: Some(control),
+            answered: false,
+            since: Instant::now(),
+        };
+        self.request(Request::Launch {
+            worker,
+            control: theirs.into(),
+        });
+        Ok(())
+    }
+
+    /// Reads what a worker says.
+    fn listen(&mut self, worker: usize) {
+        let seat = &mut self.seats[worker];
+        while let Some(control) = &seat.control {
+            match control.receive(false) {
+                Ok(Some((message, _))) => match Answer::parse(&message) {
+                    Some(Answer::Ready) => {
+                        seat.answered = true;
+                        seat.since = Instant::now();
+                        self.start_failures = 0;
+                        self.initializer_error = None;
+                    }
+                    Some(Answer::InitializerFailed(error)) => self.initializer_error = Some(error),
+                    None => seat.control = None,
+                },
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Ok(None) | Err(_) => seat.control = None,
+            }
+        }
+    }
+
+    /// Its process has exited: asks how.
+    fn reap(&mut self, worker: usize) {
+        let seat = &mut self.seats[worker];
+        match std::mem::replace(&mut seat.worker, Worker::Vacant) {
+            Worker::Alive { pid, child, .. } => {
+                seat.worker = Worker::Reaping { pid };
+                self.request(Request::Reap { worker, child });
+            }
+            other => seat.worker = other,
+        }
+    }
+
+    /// A worker's process has exited and how is known: recovers its tasks, replaces it.
+    fn bury(&mut self, worker: usize, exit: Exit) {
+        let seat = &mut self.seats[worker];
+        let Worker::Reaping { pid } = std::mem::replace(&mut seat.worker, Worker::Vacant) else {
+            return;
+        };
+        let (answered, soon) = (seat.answered, seat.since.elapsed() < SOON);
+        seat.control = None;
+        let shared = self.shared.clone();
+        let retired = shared.board.phase(worker) == WorkerPhase::Retiring;
+        shared.board.worker(worker).pid.store(0, Ordering::Relaxed);
+        let mut effects = Effects::default();
+        let mut desk = shared.lock();
+        let before = desk.outstanding;
+        if desk.life < Life::Stopped
+            && let Err(found) = desk.recover(&shared.board, worker, pid, exit, &mut effects)
+        {
+            shared.scribbled(&mut desk, found, &mut effects);
+        }
+        let cost = desk.outstanding < before;
+        let stopping = desk.life >= Life::Stopping;
+        desk.views[worker] = None;
+        // It may have been about to ring the drainer.
+        shared.settle_again(&mut desk);
+        shared.finish(desk, effects);
+        for kind in Kind::ALL {
+            if shared.board.submission(kind).len() > 0 {
+                self.ring_idle(kind);
+            }
+        }
+        if stopping {
+            return;
+        }
+        if !answered {
+            self.start_failures += 1;
+        }
+        let progress = self.tasks_ended();
+        let fruitful = cost || progress != self.progress || !soon || retired;
+        self.barren = if fruitful { 0 } else { self.barren + 1 };
+        self.progress = progress;
+        let limit = self.seats.len().max(3);
+        if self.start_failures >= limit || self.barren >= limit + 10 {
+            let error = self.initializer_error.take();
+            return self.give_up(match error {
+                Some(error) => Broken::Initializer(error),
+                None => Broken::Start(format!(
+                    "{} workers in a row ended before they were of use; the last one {exit}",
+                    self.start_failures.max(self.barren)
+                )),
+            });
+        }
+        if let Err(error) = self.launch(worker) {
+            self.give_up(Broken::Start(format!(
+                "no worker could be started: {error}"
+            )));
+        }
+    }
+
+    fn tasks_ended(&self) -> u64 {
+        let board = &self.shared.board;
+        let count = |worker| -> u64 {
+            board
+                .worker(worker)
+                .ended
+                .iter()
+                .map(|lane| lane.load(Ordering::Relaxed))
+                .sum()
+        };
+        (0..self.seats.len()).map(count).sum()
+    }
+
+    fn ring_idle(&self, kind: Kind) -> bool {
+        let shared = &self.shared;
+        shared
+            .board
+            .idle(kind)
+            .ring_all(|worker| shared.lanes[kind.lane(worker)].set())
+    }
+
+    /// The watch fired: does work lie beside idle lanes?
+    fn watch(&mut self) {
+        let shared = self.shared.clone();
+        // A swap, so that it acquires what was published by those who found the watch armed.
+        shared.watch_armed.swap(false, Ordering::SeqCst);
+        let mut again = false;
+        for kind in Kind::ALL {
+            let (ring, idle) = (shared.board.submission(kind), shared.board.idle(kind));
+            let (head, tail) = (ring.head(), ring.tail());
+            if head < tail && idle.any_idle() {
+                // Does anything lie there since the last look?
+                let stale = head < self.seen[kind as usize];
+                again |= !stale || self.ring_idle(kind);
+            }
+            self.seen[kind as usize] = tail;
+        }
+        // A loop that reads completions may be held up by its own program; the backlog must not
+        // wait for it.
+        let held_up = {
+            let desk = shared.lock();
+            matches!(desk.drainer, Drainer::Loop(_)) && desk.wants_room()
+        };
+        if held_up {
+            shared.drain_as_supervisor();
+        }
+        if again || held_up {
+            shared.arm_watch(WATCH);
+        }
+    }
+
+    /// Ends the workers once every task has ended; true when none is left.
+    fn stop_if_due(&mut self) -> bool {
+        let shared = self.shared.clone();
+        {
+            let mut desk = shared.lock();
+            if desk.life == Life::Draining && desk.outstanding == 0 {
+                desk.life = Life::Stopping;
+            }
+            if desk.life < Life::Stopping {
+                return false;
+            }
+        }
+        if shared.board.closing().swap(1, Ordering::SeqCst) == 0 {
+            self.deadline = Some(Instant::now() + shared.config.grace);
+            for lane in &shared.lanes {
+                lane.set();
+            }
+        }
+        self.killing |=
+            shared.broken.get().is_some() || self.deadline.is_some_and(|end| Instant::now() >= end);
+        if self.killing {
+            self.deadline = None;
+            for seat in &self.seats {
+                if let Worker::Alive { process, .. } = &seat.worker
+                    && let Err(error) = process.kill()
+                {
+                    unreachable!("SIGKILL to a worker of one's own: {error}");
+                }
+            }
+        }
+        self.seats
+            .iter()
+            .all(|seat| matches!(seat.worker, Worker::Vacant))
+    }
+}

@@ -1,0 +1,197 @@
+//! The worker: what a task's function name makes it do.
+
+use std::collections::HashMap;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use manyhands::Kind;
+use manyhands::process::{Input, Job, Lane, Next, Seat};
+
+use super::marks::{MARKS_FILE, Marks};
+use super::{CONTROL, START};
+
+pub const OPERATIONS: &[&str] = &[
+    "echo", "double", "sleep", "spin", "panic", "abort", "exit", "pid", "allocate", "fork",
+    "items", "leak", "mark",
+];
+
+/// Items of a batch: an operation and an argument.
+pub const DOUBLE: u8 = 0;
+pub const DIE: u8 = 1;
+pub const SLEEP: u8 = 2;
+/// Gives back as many bytes as the argument says.
+pub const BYTES: u8 = 3;
+/// Counts the run in [`super::marks`], spins for a while, doubles.
+pub const MARK: u8 = 4;
+
+pub fn item(operation: u8, argument: u64) -> [u8; 9] {
+    let mut bytes = [operation; 9];
+    bytes[1..].copy_from_slice(&argument.to_le_bytes());
+    bytes
+}
+
+/// The code of a task that panicked.
+pub const PANICKED: u8 = 1;
+
+pub fn become_worker_if_asked() {
+    let Ok(control) = std::env::var(CONTROL) else {
+        return;
+    };
+    // SAFETY: the parent put the number of an open descriptor there for this process alone.
+    let control = unsafe { OwnedFd::from_raw_fd(control.parse().unwrap()) };
+    // SAFETY: no other thread of this process runs yet that could read the environment.
+    unsafe { std::env::remove_var(CONTROL) };
+    let seat = Seat::join(control).unwrap();
+    match std::env::var(START).as_deref() {
+        Ok("fail") => {
+            seat.initializer_failed(b"no luck").unwrap();
+            std::process::exit(3);
+        }
+        Ok("exit") => std::process::exit(7),
+        _ => {}
+    }
+    let coroutines = seat.clone();
+    seat.guard(move || {
+        thread::spawn(move || serve(&coroutines, Kind::Coroutine));
+    })
+    .unwrap();
+    seat.ready().unwrap();
+    serve(&seat, Kind::Function);
+    std::process::exit(0);
+}
+
+fn serve(seat: &Arc<Seat>, kind: Kind) {
+    let mut lane = seat.lane(kind);
+    let mut names = HashMap::new();
+    loop {
+        match lane.next().unwrap() {
+            Next::Job(job) => run(&mut lane, job, &mut names),
+            Next::Closing => return,
+            Next::Interrupted => {}
+        }
+    }
+}
+
+fn run(lane: &mut Lane, mut job: Job, names: &mut HashMap<u64, String>) {
+    lane.start(&mut job).unwrap();
+    let name = names
+        .entry(job.function())
+        .or_insert_with(|| String::from_utf8(lane.definition(&job).unwrap().to_vec()).unwrap())
+        .clone();
+    let bytes;
+    let input = lane.input(&job).unwrap();
+    let input: &[u8] = match &input {
+        Input::Inline(bytes, len) => &bytes[..*len],
+        Input::Span(span) => {
+            bytes = span.to_vec();
+            &bytes
+        }
+    };
+    if job.is_batch() {
+        while let Some(index) = lane.next_item(&job) {
+            let item = &input[index as usize * 9..][..9];
+            let output = run_item(item[0], u64::from_le_bytes(item[1..].try_into().unwrap()));
+            lane.complete_item(&mut job, index, 0, &[&output]).unwrap();
+        }
+        lane.complete_batch(&job);
+        return;
+    }
+    match catch_unwind(AssertUnwindSafe(|| operate(&name, input))) {
+        Ok(output) => lane.complete(&job, 0, &[&output]).unwrap(),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().unwrap();
+            lane.complete(&job, PANICKED, &[text.as_bytes()]).unwrap();
+        }
+    }
+}
+
+fn run_item(operation: u8, argument: u64) -> Vec<u8> {
+    match operation {
+        DOUBLE => (argument * 2).to_le_bytes().to_vec(),
+        DIE => die(),
+        SLEEP => {
+            thread::sleep(Duration::from_millis(argument));
+            Vec::new()
+        }
+        BYTES => vec![argument as u8; argument as usize],
+        MARK => mark(argument),
+        other => unreachable!("item {other}"),
+    }
+}
+
+fn die() -> ! {
+    // SAFETY: sends a signal to this process, and touches no memory.
+    unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+    unreachable!("SIGKILL came");
+}
+
+/// Says that the task `id` has begun, and gives back its double.
+fn mark(id: u64) -> Vec<u8> {
+    static MARKS: OnceLock<Marks> = OnceLock::new();
+    let marks = MARKS.get_or_init(|| Marks::open(&std::env::var(MARKS_FILE).unwrap()));
+    marks.begin(id);
+    let end = Instant::now() + Duration::from_micros(id * 7 % 120);
+    while Instant::now() < end {
+        std::hint::spin_loop();
+    }
+    (id * 2).to_le_bytes().to_vec()
+}
+
+fn operate(name: &str, input: &[u8]) -> Vec<u8> {
+    let number = || u64::from_le_bytes(input[..8].try_into().unwrap());
+    match name {
+        "echo" => input.to_vec(),
+        "double" => (number() * 2).to_le_bytes().to_vec(),
+        "sleep" => {
+            thread::sleep(Duration::from_millis(number()));
+            Vec::new()
+        }
+        "mark" => mark(number()),
+        "spin" => {
+            let end = Instant::now() + Duration::from_micros(number());
+            while Instant::now() < end {
+                std::hint::spin_loop();
+            }
+            number().to_le_bytes().to_vec()
+        }
+        "panic" => panic!("{} is not to my taste", String::from_utf8_lossy(input)),
+        "abort" => std::process::abort(),
+        "exit" => std::process::exit(number() as i32),
+        "pid" => u64::from(std::process::id()).to_le_bytes().to_vec(),
+        "allocate" => vec![7; number() as usize],
+        "fork" => {
+            // SAFETY: the child only returns into the worker's loop, which is what is tested:
+            // it is to be ended there, before it touches the board.
+            let child = unsafe { libc::fork() };
+            assert!(child >= 0);
+            if child == 0 {
+                return b"the child's".to_vec();
+            }
+            let mut status = 0;
+            // SAFETY: waits for one's own child, and stores into a local.
+            let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
+            assert_eq!(waited, child);
+            let signal = libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status));
+            format!("{signal:?}").into_bytes()
+        }
+        "leak" => {
+            // A process that outlives its task and holds what the worker held, as a careless
+            // task's subprocess would.
+            // SAFETY: the child calls only async-signal-safe functions, and then exits.
+            match unsafe { libc::fork() } {
+                0 => {
+                    // SAFETY: as above.
+                    unsafe {
+                        libc::usleep(number() as u32 * 1000);
+                        libc::_exit(0)
+                    }
+                }
+                child => (child as u64).to_le_bytes().to_vec(),
+            }
+        }
+        other => unreachable!("operation {other}"),
+    }
+}

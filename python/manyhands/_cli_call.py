@@ -1,0 +1,133 @@
+"""What a worker does for `manyhands map`: inputs as bytes in, finished lines of JSON out.
+
+Parsing and encoding happen here, beside the call, so that they too run on every core, and the
+parent only passes bytes on. Whatever goes wrong with one input becomes its line: nothing raises.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import traceback
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from manyhands._cli_target import Target
+
+
+class Job(NamedTuple):
+    """What to do with each input."""
+
+    target: Target
+    jsonl: bool  # inputs are JSON, not text
+    with_input: bool  # results carry the input that they belong to
+
+
+class Outcome(NamedTuple):
+    """A line of output, without its end."""
+
+    ok: bool
+    line: bytes
+
+
+def call(job: Job, first: int, inputs: list[bytes]) -> list[Outcome]:
+    """Call the function for each of `inputs`, which are numbered from `first` on."""
+    outcomes = []
+    for index, text in enumerate(inputs, first):
+        try:
+            result = _function(job.target)(_argument(job, text))
+        except BaseException as error:
+            outcomes.append(failure(job, index, text, error))
+        else:
+            outcomes.append(_success(job, index, text, result))
+    return outcomes
+
+
+async def call_coroutine(job: Job, first: int, inputs: list[bytes]) -> list[Outcome]:
+    """As `call`, for an `async def`; one after the other, as `--concurrency` counts groups."""
+    import asyncio
+
+    outcomes = []
+    for index, text in enumerate(inputs, first):
+        try:
+            result = await _function(job.target)(_argument(job, text))
+        except BaseException as error:
+            # A cancellation of ours is to be obeyed; the function's own is an error like others.
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            outcomes.append(failure(job, index, text, error))
+        else:
+            outcomes.append(_success(job, index, text, result))
+    return outcomes
+
+
+def failure(job: Job, index: int, text: bytes, error: BaseException) -> Outcome:
+    """The line for an input that has no result."""
+    described = {"type": _type_name(error), "message": _message(error)}
+    # The first frame is this module's own; what is wrong with the input or the result needs none.
+    frames = error.__traceback__ and error.__traceback__.tb_next
+    if frames and not isinstance(error, NotJSON):
+        lines = traceback.format_exception(type(error), error, frames)
+        described["traceback"] = "".join(lines)
+    try:
+        argument = _argument(job, text)
+    except NotJSON:
+        argument = _decode(text)
+    return Outcome(False, _encode({"error": described, "input": argument, "index": index}))
+
+
+def _success(job: Job, index: int, text: bytes, result: object) -> Outcome:
+    shown = {"input": _argument(job, text), "result": result} if job.with_input else result
+    try:
+        return Outcome(True, _encode(shown))
+    except Exception as error:
+        problem = NotJSON(
+            f"the result, of type {type(result).__name__}, cannot be written as JSON: "
+            f"{_message(error)}; return dicts, lists, text, finite numbers, booleans or None"
+        )
+        return failure(job, index, text, problem)
+
+
+class NotJSON(ValueError):
+    """An input or a result that is not, or has no form as, JSON."""
+
+
+@functools.cache
+def _function(target: Target) -> Callable[[Any], Any]:
+    return target.load()
+
+
+def _argument(job: Job, text: bytes) -> Any:
+    if not job.jsonl:
+        return _decode(text)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise NotJSON(f"the input is not JSON: {error}") from None
+
+
+def _decode(text: bytes) -> str:
+    # As for file names and arguments: bytes that are not UTF-8 survive as lone surrogates.
+    return text.decode("utf-8", "surrogateescape")
+
+
+def _encode(value: object) -> bytes:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:  # lone surrogates exist in JSON only as \udc80 escapes
+        return json.dumps(value, allow_nan=False).encode()
+
+
+def _type_name(error: BaseException) -> str:
+    kind = type(error)
+    if kind.__module__ in ("builtins", __name__):
+        return kind.__qualname__
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as broken:
+        return f"(its text cannot be had: {type(broken).__name__})"

@@ -1,0 +1,206 @@
+"""The exceptions, and how an exception travels from a worker to its caller.
+
+A worker sends an account: the pickled exception if it can be pickled, and always its type's name,
+its text and its traceback as text. The caller gets the exception itself, with the worker's
+traceback as its cause; where it cannot be rebuilt, a `RemoteError` that says all of this.
+"""
+
+from __future__ import annotations
+
+import pickle
+import signal as signals
+from concurrent.futures import BrokenExecutor, CancelledError
+
+__all__ = ["InitializerFailed", "PoolBroken", "RemoteError", "RemoteTraceback", "WorkerDied"]
+
+Account = tuple[bytes | None, str, str, str]
+
+
+class RemoteTraceback(Exception):
+    """The traceback of an exception as text, from the worker where it was raised.
+
+    It is the `__cause__` of an exception that came from a worker.
+    """
+
+    def __init__(self, tb: str) -> None:
+        super().__init__(tb)
+        self.tb = tb
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.tb}"""'
+
+
+class RemoteError(Exception):
+    """An exception of a task that could not be pickled in the worker, or unpickled here.
+
+    Attributes:
+        type_name: The qualified name of its type.
+        message: Its text.
+        traceback: Its traceback in the worker, as text.
+    """
+
+    def __init__(self, type_name: str, message: str, traceback: str) -> None:
+        super().__init__(type_name, message, traceback)
+        self.type_name = type_name
+        self.message = message
+        self.traceback = traceback
+
+    def __str__(self) -> str:
+        return f"{self.type_name}: {self.message}"
+
+
+class PoolBroken(BrokenExecutor):
+    """The pool can run nothing more; the text says why and what to do."""
+
+
+class InitializerFailed(PoolBroken):
+    """The initializer ended every worker in a way that is no `Exception` (`SystemExit`, …)."""
+
+
+class WorkerDied(BrokenExecutor):
+    """The worker's process died while it ran the task. The pool goes on.
+
+    Attributes:
+        pid: The process.
+        exitcode: Its exit status, or `None` if a signal ended it.
+        signal: The signal that ended it, or `None`.
+        task: The name of the function that it ran.
+        seconds: How long the task had run.
+    """
+
+    def __init__(
+        self,
+        pid: int,
+        exitcode: int | None,
+        signal: int | None,
+        task: str,
+        seconds: float,
+    ) -> None:
+        super().__init__(pid, exitcode, signal, task, seconds)
+        self.pid = pid
+        self.exitcode = exitcode
+        self.signal = signal
+        self.task = task
+        self.seconds = seconds
+
+    @property
+    def signal_name(self) -> str | None:
+        """The signal's name, such as `SIGKILL`."""
+        if self.signal is None:
+            return None
+        try:
+            return signals.Signals(self.signal).name
+        except ValueError:
+            return f"signal {self.signal}"
+
+    def __str__(self) -> str:
+        if self.signal is not None:
+            end = f"was killed by {self.signal_name}"
+            if self.signal == signals.SIGKILL:
+                end += " (the system kills so when memory is short)"
+        elif self.exitcode is not None:
+            end = f"exited with status {self.exitcode}"
+        else:
+            end = "ended"
+        return f"worker {self.pid} {end} while it ran {self.task} ({self.seconds:.3g} s)"
+
+
+def describe(error: BaseException) -> bytes:
+    """An exception's account of itself, in the worker. Does not fail, whatever the exception."""
+    import traceback
+
+    try:
+        text = "".join(traceback.format_exception(error))
+    except Exception as failure:
+        text = f"(the traceback cannot be formatted: {failure!r})\n"
+    try:
+        message = str(error)
+    except Exception as failure:
+        message = f"(its text cannot be made: {failure!r})"
+    kind = type(error)
+    name = kind.__qualname__
+    if kind.__module__ not in ("builtins", "__main__"):
+        name = f"{kind.__module__}.{name}"
+    account: Account = (_dumps(error), name, message, text)
+    return pickle.dumps(account, protocol=5)
+
+
+def _dumps(error: BaseException) -> bytes | None:
+    try:
+        pickled = pickle.dumps(error, protocol=5)
+    except Exception:
+        try:
+            import cloudpickle
+
+            pickled = cloudpickle.dumps(error, protocol=5)
+        except Exception:
+            return None
+    return pickled
+
+
+def rebuild(account: Account) -> BaseException:
+    """The exception that an account tells of, in the caller."""
+    pickled, name, message, text = account
+    cause = RemoteTraceback(text)
+    if pickled is not None:
+        try:
+            error = pickle.loads(pickled)
+        except Exception as failure:
+            text += f"\n(the exception cannot be unpickled here: {failure!r})\n"
+        else:
+            if isinstance(error, BaseException):
+                error.__cause__ = cause
+                return error
+    remote = RemoteError(name, message, text)
+    remote.__cause__ = cause
+    return remote
+
+
+def initializer_failed(account: Account) -> BaseException:
+    """The initializer's own error, raised by every use of the pool from then on."""
+    error = rebuild(account)
+    if not isinstance(error, Exception):
+        wrapped = InitializerFailed(f"the initializer ended every worker: {error!r}")
+        wrapped.__cause__ = error
+        return wrapped
+    error.add_note("The pool's initializer failed so in every worker; the pool has ended.")
+    return error
+
+
+def worker_died(
+    pid: int, exitcode: int | None, signal: int | None, task: str, seconds: float
+) -> WorkerDied:
+    """For the binding."""
+    return WorkerDied(pid, exitcode, signal, task, seconds)
+
+
+def pool_broken_at_start(text: str) -> PoolBroken:
+    """Workers could not be started."""
+    return PoolBroken(
+        f"the pool cannot start its workers: {text}. If the program's own main module creates the "
+        "pool, it must do so under `if __name__ == '__main__':`, since each worker imports that "
+        "module; a worker's own error is printed on standard error"
+    )
+
+
+def pool_broken_board(text: str) -> PoolBroken:
+    """The shared memory was overwritten."""
+    return PoolBroken(
+        f"the pool's shared memory was overwritten: {text}. Some native code that ran in a worker "
+        "writes where it should not; run it in a pool of its own to find it"
+    )
+
+
+def pool_killed() -> PoolBroken:
+    """The pool was ended by force."""
+    return PoolBroken("the pool was killed")
+
+
+def pool_shut_down() -> RuntimeError:
+    """A task came after the end."""
+    return RuntimeError("cannot schedule new futures after shutdown")
+
+
+def cancelled() -> CancelledError:
+    """The task was cancelled."""
+    return CancelledError()

@@ -1,0 +1,167 @@
+"""`Future`: one future for threads, for the standard library, and for every event loop."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import logging
+import threading
+import weakref
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from manyhands._engine import FutureBase
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from manyhands._engine import Batch
+
+__all__ = ["Future", "Hub", "hub_of"]
+
+T = TypeVar("T")
+
+
+class Future(FutureBase, concurrent.futures.Future[T], Generic[T]):
+    """The outcome of a task, now or later.
+
+    It is a `concurrent.futures.Future`, so `concurrent.futures.wait` and `as_completed` and
+    `asyncio.wrap_future` take it; and it can be awaited on any running loop, by many at once. An
+    awaiter that is cancelled cancels the task (`asyncio.shield` keeps it from that).
+
+    >>> import manyhands as mh
+    >>> with mh.Pool(1) as pool:
+    ...     future = pool.submit(divmod, 17, 5)
+    ...     future.result()
+    (3, 2)
+    """
+
+    def __await__(self) -> Generator[Any, None, T]:
+        if not self.done():
+            hub = hub_of(self)
+            waiter = hub.wait(self)
+            if waiter is not None:
+                try:
+                    yield from waiter
+                except BaseException:
+                    # The awaiter was cancelled, or closed.
+                    hub.forget(waiter)
+                    self.cancel()
+                    raise
+        return self.result(0)
+
+    def set_running_or_notify_cancel(self) -> bool:
+        """Not for a pool's future: the pool does this itself."""
+        raise concurrent.futures.InvalidStateError("a pool's future is set by its pool alone")
+
+    def set_result(self, result: T) -> None:
+        """Not for a pool's future: the pool does this itself."""
+        raise concurrent.futures.InvalidStateError("a pool's future is set by its pool alone")
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        """Not for a pool's future: the pool does this itself."""
+        raise concurrent.futures.InvalidStateError("a pool's future is set by its pool alone")
+
+    def __repr__(self) -> str:
+        name = self._name
+        if not self.done():
+            state = "running" if self.running() else "pending"
+        elif self.cancelled():
+            state = "cancelled"
+        else:
+            error = self.exception(0)
+            if error is None:
+                state = f"finished returned {type(self.result(0)).__name__}"
+            else:
+                state = f"finished raised {type(error).__name__}"
+        return f"<Future at {id(self):#x} of {name} state={state}>"
+
+
+def notify(
+    future: Future[Any], condition: threading.Condition, waiters: list[Any]
+) -> None:
+    """Tells the standard library's waiters that a future has ended."""
+    with condition:
+        future._set_published()
+        for waiter in waiters:
+            if future.cancelled():
+                waiter.add_cancelled(future)
+            elif future.exception(0) is not None:
+                waiter.add_exception(future)
+            else:
+                waiter.add_result(future)
+        condition.notify_all()
+
+
+def call_back(future: Future[Any], callback: Callable[[Future[Any]], Any]) -> None:
+    """Runs one done-callback; what it raises is logged, as the standard library does."""
+    try:
+        callback(future)
+    except Exception:
+        logger = logging.getLogger("concurrent.futures")
+        logger.exception("exception calling callback for %r", future)
+
+
+class Hub:
+    """Where an event loop waits for a pool: one descriptor, watched by `add_reader`.
+
+    One wake-up completes all that has ended.
+    """
+
+    def __init__(self, task: FutureBase | Batch, loop: asyncio.AbstractEventLoop) -> None:
+        self._door = task._open_door()
+        # The loop owns the hub (as a reader), so the hub must not keep the loop.
+        self._loop = weakref.ref(loop)
+        self._waits: dict[int, asyncio.Future[None]] = {}
+        self._keys: dict[asyncio.Future[None], int] = {}
+        self._last = 0
+        loop.add_reader(self._door.fileno(), self._on_ready)
+
+    def wait(self, task: FutureBase | Batch) -> asyncio.Future[None] | None:
+        """A future of this loop that ends with the task; `None` if that has ended already."""
+        loop = self._loop()
+        assert loop is not None, "a running loop is alive"
+        self._last += 1
+        key = self._last
+        if not task._watch(self._door, key):
+            return None
+        waiter = loop.create_future()
+        self._waits[key] = waiter
+        self._keys[waiter] = key
+        return waiter
+
+    def forget(self, waiter: asyncio.Future[None]) -> None:
+        """Nobody waits any more."""
+        key = self._keys.pop(waiter, None)
+        if key is not None:
+            del self._waits[key]
+            self._door.leave()
+
+    def _on_ready(self) -> None:
+        for key in self._door.read():
+            waiter = self._waits.pop(key, None)
+            if waiter is None:
+                continue
+            del self._keys[waiter]
+            self._door.leave()
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def close(self) -> None:
+        """The pool is gone: the loop need not watch any more. Called on the loop's thread."""
+        loop = self._loop()
+        if loop is not None and not loop.is_closed():
+            loop.remove_reader(self._door.fileno())
+        self._door.close()
+
+
+def hub_of(task: FutureBase | Batch) -> Hub:
+    """The running loop's hub for the task's pool, made at its first wait."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = task._hubs
+    hub = hubs.get(loop)
+    if hub is None:
+        hub = Hub(task, loop)
+        hubs[loop] = hub
+    return hub

@@ -1,0 +1,238 @@
+"""How worker processes are made: through `multiprocessing`, so that what can only be inherited
+(its locks, its queues) still is.
+
+All calls come from one thread of the pool, which lives as long as the pool: the kernel ends a
+worker when the thread that made it ends.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import connection, forkserver, reduction
+from typing import Any, Protocol
+
+from manyhands import _worker
+
+__all__ = ["WorkerSpec", "make_launcher"]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpec:
+    """What each worker is told."""
+
+    initializer: Callable[..., object] | None
+    initargs: tuple[Any, ...]
+    concurrency: int
+    max_tasks: int | None
+
+
+class Child(Protocol):
+    """A process that was started."""
+
+    pid: int
+
+    def reap(self) -> int | None:
+        """The exit status of the process, which has ended; minus the signal that ended it."""
+
+
+class Launcher(Protocol):
+    """What the engine calls."""
+
+    def launch(self, worker: int, fd: int) -> Child:
+        """Starts a worker that takes its seat through `fd`, which the launcher owns."""
+
+    def close(self) -> None:
+        """No worker will be started or reaped any more."""
+
+
+class Handover:
+    """A descriptor on its way into a process that is being started."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _received, (reduction.DupFd(self.fd),)
+
+
+def _received(duplicate: Any) -> Handover:
+    return Handover(duplicate.detach())
+
+
+@contextmanager
+def interrupts_blocked() -> Iterator[None]:
+    """Ctrl-C reaches a new process only after it has said what to do with it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def make_launcher(method: str, name: str, spec: WorkerSpec) -> Launcher:
+    """The launcher for a start method."""
+    if method == "fork":
+        return ForkLauncher(name, spec)
+    return ContextLauncher(method, name, spec)
+
+
+class ContextLauncher:
+    """By `multiprocessing`'s own spawn or forkserver."""
+
+    def __init__(self, method: str, name: str, spec: WorkerSpec) -> None:
+        self._context: Any = multiprocessing.get_context(method)
+        self._name = name
+        self._spec = spec
+        if method == "forkserver":
+            _warm_forkserver()
+
+    def launch(self, worker: int, fd: int) -> Child:
+        try:
+            process = self._context.Process(
+                target=_worker.main,
+                args=(Handover(fd), self._spec),
+                name=f"{self._name}-{worker}",
+            )
+            with interrupts_blocked():
+                process.start()
+        finally:
+            os.close(fd)
+        return ContextChild(process)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class ContextChild:
+    """A `multiprocessing.Process`."""
+
+    def __init__(self, process: Any) -> None:
+        self._process = process
+        self.pid: int = process.pid
+
+    def reap(self) -> int | None:
+        self._process.join()
+        code: int | None = self._process.exitcode
+        self._process.close()
+        return code
+
+
+def _warm_forkserver() -> None:
+    """Starts the server before the first worker, with the package loaded in it."""
+    server = forkserver._forkserver  # type: ignore[attr-defined]
+    if server._forkserver_pid is None:
+        modules = [*server._preload_modules, "manyhands._worker"]
+        server.set_forkserver_preload(list(dict.fromkeys(modules)))
+    forkserver.ensure_running()
+
+
+_REQUEST = struct.Struct("!I")
+_REPLY = struct.Struct("!Ii")
+_STARTED = -(2**31)
+
+
+class ForkLauncher:
+    """By fork, from a template that was forked when the pool was made, before it had threads."""
+
+    def __init__(self, name: str, spec: WorkerSpec) -> None:
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._exits: dict[int, int] = {}
+        context = multiprocessing.get_context("fork")
+        self._template = context.Process(
+            target=_template, args=(theirs, self._socket, name, spec), name=f"{name}-template"
+        )
+        with interrupts_blocked():
+            self._template.start()
+        theirs.close()
+
+    def launch(self, worker: int, fd: int) -> Child:
+        try:
+            socket.send_fds(self._socket, [_REQUEST.pack(worker)], [fd])
+        finally:
+            os.close(fd)
+        while True:
+            pid, code = self._receive()
+            if code == _STARTED:
+                return TemplateChild(pid, self)
+            self._exits[pid] = code
+
+    def reap(self, pid: int) -> int:
+        """The exit status of one of the template's children."""
+        while pid not in self._exits:
+            ended, code = self._receive()
+            self._exits[ended] = code
+        return self._exits.pop(pid)
+
+    def _receive(self) -> tuple[int, int]:
+        message = self._socket.recv(_REPLY.size)
+        if not message:
+            raise RuntimeError("the template that forks the workers has died")
+        pid, code = _REPLY.unpack(message)
+        return pid, code
+
+    def close(self) -> None:
+        self._socket.close()
+        self._template.join()
+        self._template.close()
+
+
+class TemplateChild:
+    """A process forked by the template."""
+
+    def __init__(self, pid: int, launcher: ForkLauncher) -> None:
+        self.pid = pid
+        self._launcher = launcher
+
+    def reap(self) -> int | None:
+        return self._launcher.reap(self.pid)
+
+
+def _template(
+    requests: socket.socket, parents_end: socket.socket, name: str, spec: WorkerSpec
+) -> None:
+    """The template: forks workers when asked, reports their ends, ends with its parent."""
+    _worker.ignore_interrupts()
+    parents_end.close()
+    # End of file does not come while another child of the parent holds its end open.
+    parent = os.pidfd_open(os.getppid())
+    context = multiprocessing.get_context("fork")
+    # Ends as its owner's child; its own children are workers, which may have pools of their own.
+    children: dict[int, Any] = {}
+    while True:
+        ready = connection.wait([requests, parent, *children])
+        if parent in ready:
+            os._exit(1)
+        for sentinel in [found for found in ready if found in children]:
+            process = children.pop(sentinel)  # type: ignore[call-overload]
+            pid = process.pid
+            process.join()
+            requests.send(_REPLY.pack(pid, process.exitcode))
+            process.close()
+        if requests not in ready:
+            continue
+        message, descriptors, _, _ = socket.recv_fds(requests, _REQUEST.size, 1)
+        if not message:
+            return
+        (worker,) = _REQUEST.unpack(message)
+        process = context.Process(
+            target=_forked,
+            args=(Handover(descriptors[0]), requests, spec),
+            name=f"{name}-{worker}",
+        )
+        with interrupts_blocked():
+            process.start()
+        os.close(descriptors[0])
+        children[process.sentinel] = process
+        requests.send(_REPLY.pack(process.pid, _STARTED))
+
+
+def _forked(control: Handover, requests: socket.socket, spec: WorkerSpec) -> None:
+    requests.close()
+    _worker.main(control, spec)

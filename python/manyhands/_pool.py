@@ -1,0 +1,358 @@
+"""`Pool`: processes that run functions and coroutines."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import sys
+import threading
+import weakref
+from collections.abc import AsyncIterable, Callable, Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, cast, overload
+
+from manyhands._engine import MAX_WORKERS, PoolBase, usable_cores
+from manyhands._errors import PoolBroken
+from manyhands._future import Future, Hub, hub_of
+from manyhands._map import MapResults
+from manyhands._pickling import main_is_importable
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Coroutine
+
+__all__ = ["Pool"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+START_METHODS = ("forkserver", "spawn", "fork")
+
+GRACE = 5.0
+"""Seconds that workers with nothing left to do may take to exit before they are killed."""
+
+_live: weakref.WeakSet[Pool] = weakref.WeakSet()
+_at_exit: list[Any] = []
+
+
+class Pool(PoolBase, concurrent.futures.Executor):
+    """Worker processes that run functions, and coroutines many at once.
+
+    A worker that dies costs the task that it ran, which ends as `WorkerDied`; the pool goes on
+    with a new worker. The pool is also a `concurrent.futures.Executor`.
+
+    Args:
+        workers: Processes; by default as many as this process may use cores (its affinity and
+            its container's quota).
+        kind: `"process"`.
+        concurrency: Coroutines that each worker runs at once.
+        start_method: How processes start: `"forkserver"` (the default), `"spawn"` or `"fork"`. With
+            fork, the workers have what the program had when the pool was made.
+        initializer: Called in each worker before its first task.
+        initargs: The initializer's arguments.
+        max_tasks: Tasks after which a worker is replaced by a fresh one; never by default.
+        name: Shown in `repr` and as the start of the processes' names.
+
+    Raises:
+        ValueError: A number is out of bounds, or a word is none of those above.
+        TypeError: The initializer is not callable.
+
+    >>> from manyhands import Pool
+    >>> with Pool(2) as pool:
+    ...     list(pool.map(abs, [-1, 2, -3]))
+    [1, 2, 3]
+    """
+
+    def __init__(
+        self,
+        workers: int | None = None,
+        *,
+        kind: Literal["process"] = "process",
+        concurrency: int = 16,
+        start_method: Literal["forkserver", "spawn", "fork"] | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        max_tasks: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        if kind != "process":
+            if cast(str, kind) == "thread":
+                raise ValueError(
+                    "kind='thread' is not available yet; this version runs kind='process' only"
+                )
+            raise ValueError(f"kind must be 'process', not {kind!r}")
+        workers = usable_cores() if workers is None else workers
+        _check("workers", workers, MAX_WORKERS)
+        _check("concurrency", concurrency)
+        if max_tasks is not None:
+            _check("max_tasks", max_tasks)
+        if initializer is not None and not callable(initializer):
+            raise TypeError(f"initializer must be callable, not {initializer!r}")
+        method = start_method or "forkserver"
+        if method not in START_METHODS:
+            raise ValueError(f"start_method must be one of {START_METHODS}, not {method!r}")
+
+        from manyhands._launch import WorkerSpec, make_launcher
+
+        self._workers = workers
+        self._concurrency = concurrency
+        self._start_method = method
+        self._name = name or f"manyhands-{id(self):x}"
+        self._named = name is not None
+        self._hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = (
+            weakref.WeakKeyDictionary()
+        )
+        spec = WorkerSpec(initializer, tuple(initargs), concurrency, max_tasks)
+        launcher = make_launcher(method, self._name, spec)
+        # With fork the main module is what it was; else each worker imports it.
+        by_value = method != "fork" and not main_is_importable()
+        self._start(workers, launcher, Future, self._hubs, by_value, GRACE)
+        _remember(self)
+
+    if TYPE_CHECKING:
+
+        @overload  # type: ignore[override]
+        def submit(
+            self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+        ) -> Future[T]: ...
+        @overload
+        def submit(
+            self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+        ) -> Future[T]: ...
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+            """Runs `fn(*args, **kwargs)` in a worker; its outcome will be in the future."""
+
+        @overload  # type: ignore[override]
+        def map(
+            self,
+            fn: Callable[..., Coroutine[Any, Any, T]],
+            *iterables: Iterable[Any] | AsyncIterable[Any],
+            timeout: float | None = None,
+            chunksize: int | None = None,
+            buffersize: int | None = None,
+            ordered: bool = True,
+            progress: bool = False,
+        ) -> MapResults[T]: ...
+        @overload
+        def map(
+            self,
+            fn: Callable[..., T],
+            *iterables: Iterable[Any] | AsyncIterable[Any],
+            timeout: float | None = None,
+            chunksize: int | None = None,
+            buffersize: int | None = None,
+            ordered: bool = True,
+            progress: bool = False,
+        ) -> MapResults[T]: ...
+        def map(self, fn: Any, *iterables: Any, **options: Any) -> Any:
+            """See below."""
+
+    else:
+
+        def map(
+            self,
+            fn,
+            *iterables,
+            timeout=None,
+            chunksize=None,
+            buffersize=None,
+            ordered=True,
+            progress=False,
+        ):
+            """Runs `fn` on the items of the iterables, taken side by side as by `zip`.
+
+            The results can be iterated, async-iterated, or awaited for a list. The input is read as
+            results are asked for, in the caller's thread or loop, and never far ahead of them; it
+            may be asynchronous where the results are.
+
+            Args:
+                fn: A function or a coroutine function.
+                *iterables: One for each argument of `fn`.
+                timeout: Seconds that the whole iteration may take from this call on.
+                chunksize: Items that travel together; by default measured and adapted.
+                buffersize: Items that may be in flight, read from the input and not yet given back.
+                ordered: Results in order of the input, or else as they come.
+                progress: Shows a bar on standard error.
+
+            Raises (while iterating):
+                TimeoutError: The time is over.
+                Exception: What `fn` raised, at the place of its item. What has not begun by then
+                    is withdrawn, as when the iteration is closed or abandoned.
+
+            >>> from manyhands import Pool
+            >>> with Pool(2) as pool:
+            ...     list(pool.map(pow, [2, 3], [5, 2]))
+            [32, 9]
+            """
+            return MapResults(
+                self, fn, iterables, False, timeout, chunksize, buffersize, ordered, progress
+            )
+
+    def starmap(
+        self,
+        fn: Callable[..., Any],
+        iterable: Iterable[tuple[Any, ...]] | AsyncIterable[tuple[Any, ...]],
+        *,
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        ordered: bool = True,
+        progress: bool = False,
+    ) -> MapResults[Any]:
+        """As `map`, with one iterable of argument tuples.
+
+        >>> from manyhands import Pool
+        >>> with Pool(2) as pool:
+        ...     list(pool.starmap(pow, [(2, 5), (3, 2)]))
+        [32, 9]
+        """
+        return MapResults(
+            self, fn, (iterable,), True, timeout, chunksize, buffersize, ordered, progress
+        )
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Takes no more tasks, and ends the workers when those submitted have ended.
+
+        Args:
+            wait: Returns when no worker is left; else at once.
+            cancel_futures: Withdraws what has not begun.
+        """
+        self._close(cancel_futures)
+        if wait:
+            self._join(None)
+            self._forget_loops()
+
+    def kill(self) -> None:
+        """Ends the workers at once, whatever they run; tasks not ended are cancelled."""
+        self._kill()
+        self._join(None)
+        self._forget_loops()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        if _is_escape(exc_type):
+            self.kill()
+        else:
+            self.shutdown(wait=True)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        if _is_escape(exc_type):
+            self._kill()
+        else:
+            self._close(False)
+        gone = self._gone()
+        if not gone.done():
+            hub = hub_of(gone)
+            waiter = hub.wait(gone)
+            if waiter is not None:
+                try:
+                    await waiter
+                except BaseException:
+                    hub.forget(waiter)
+                    self._kill()
+                    raise
+        self._join(None)
+        self._forget_loops()
+
+    def _forget_loops(self) -> None:
+        """The pool is gone: no loop need watch it."""
+        for loop, hub in list(self._hubs.items()):
+            if loop.is_closed():
+                continue
+            if _runs_here(loop):
+                hub.close()
+            else:
+                try:
+                    loop.call_soon_threadsafe(hub.close)
+                except RuntimeError:
+                    # It was closed between the two lines: nothing is watched any more.
+                    continue
+        self._hubs.clear()
+
+    def __del__(self) -> None:
+        try:
+            self._close(False)
+        except RuntimeError:
+            # It never started: its arguments were refused.
+            return
+
+    def __repr__(self) -> str:
+        title = f"<Pool {self._name!r}" if getattr(self, "_named", False) else "<Pool"
+        try:
+            rows, outstanding, backlog, closed = self._status()
+        except RuntimeError:
+            return f"{title}: not started>"
+        error = self._broken()
+        if error is not None:
+            state = f"broken: {error}" if not isinstance(error, PoolBroken) else str(error)
+        elif self._is_gone():
+            state = "shut down"
+        else:
+            ready = sum(phase == "ready" for _, phase in rows)
+            state = f"{ready} of {len(rows)} workers ready, {outstanding} tasks"
+            if backlog:
+                state += f" ({backlog} queued)"
+            if closed:
+                state += ", shutting down"
+        return f"{title} ({self._start_method}): {state}>"
+
+
+def _check(name: str, value: object, most: int | None = None) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, not {value}")
+    if most is not None and value > most:
+        raise ValueError(f"{name} must be at most {most}, not {value}")
+
+
+def _is_escape(exc_type: type[BaseException] | None) -> bool:
+    """Does the block end in a way that waits for nothing (Ctrl-C, exit, cancellation)?"""
+    if exc_type is None:
+        return False
+    if issubclass(exc_type, KeyboardInterrupt | SystemExit):
+        return True
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and issubclass(exc_type, asyncio.CancelledError)
+
+
+def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
+    import asyncio
+
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        # No loop runs in this thread. One that runs in none can be touched from here.
+        return not loop.is_running()
+
+
+def _remember(pool: Pool) -> None:
+    """Pools that are still open when the interpreter ends, or a worker does, end their tasks."""
+    _live.add(pool)
+    if not _at_exit:
+        # Before multiprocessing joins its children; in its children too, where atexit
+        # does not run.
+        from multiprocessing import util
+
+        _at_exit.append(util.Finalize(None, _end_all, exitpriority=100))
+        threading.main_thread()
+
+
+def _end_all() -> None:
+    for pool in list(_live):
+        if pool._is_ours():
+            pool.shutdown(wait=True)

@@ -1,0 +1,88 @@
+"""A worker process, from its start to its end. It imports only what its tasks need."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+from manyhands._engine import WorkerSeat
+
+if TYPE_CHECKING:
+    from manyhands._launch import Handover, WorkerSpec
+
+__all__ = ["ignore_interrupts", "main"]
+
+
+def ignore_interrupts() -> None:
+    """Ctrl-C is the parent's affair.
+
+    A handler that does nothing, since SIG_IGN would pass to the programs that a task starts.
+    """
+    signal.signal(signal.SIGINT, _do_nothing)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def _do_nothing(signum: int, frame: Any) -> None:
+    """Handles SIGINT."""
+
+
+def main(control: Handover, spec: WorkerSpec) -> None:
+    """Takes the seat offered through `control` and works until the pool has no more to do."""
+    ignore_interrupts()
+    try:
+        seat = WorkerSeat(control.fd, spec.max_tasks)
+    except OSError:
+        # The parent is gone: nobody is left to work for, or to tell.
+        sys.exit(1)
+    if spec.initializer is not None:
+        try:
+            spec.initializer(*spec.initargs)
+        except BaseException as error:
+            seat.initializer_failed(error)
+            sys.exit(1)
+    coroutines = CoroutineThread(seat, spec.concurrency)
+    seat.guard(coroutines.start)
+    seat.ready()
+    seat.run_functions()
+    coroutines.join()
+
+
+class CoroutineThread:
+    """The event loop of a worker, in a thread of its own, started with the first coroutine."""
+
+    def __init__(self, seat: WorkerSeat, concurrency: int) -> None:
+        self._seat = seat
+        self._concurrency = concurrency
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """There is a coroutine to run. Called once, by the guard's thread."""
+        with self._lock:
+            if self._closed:
+                return
+            self._thread = threading.Thread(target=self._run, name="coroutines", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        import asyncio
+
+        with asyncio.Runner() as runner:
+            loop = runner.get_loop()
+            asyncio.set_event_loop(loop)
+            lane = self._seat.coroutine_lane(loop, self._concurrency)
+            loop.add_reader(lane.fileno(), lane.on_ready)
+            loop.call_soon(lane.on_ready)
+            # Until the lane stops it: the pool closes, and nothing is under way.
+            loop.run_forever()
+            loop.remove_reader(lane.fileno())
+
+    def join(self) -> None:
+        """Waits until the coroutines under way have ended."""
+        with self._lock:
+            self._closed = True
+        if self._thread is not None:
+            self._thread.join()

@@ -1,0 +1,131 @@
+"""For every test: what it started must be gone afterwards, and nothing may hang for ever.
+
+The watchdog proper is pytest's own (`faulthandler_timeout` in pyproject.toml): it dumps the stack
+of every thread and ends the run, whoever holds the GIL.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import os
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+MARK = f"MANYHANDS_TESTS={uuid.uuid4()}"
+GRACE = 20.0  # seconds; generous, since it is only waited for when something is wrong
+SHARED_MEMORY = ("manyhands", "psm_", "sem.mp-", "pym-")  # names in /dev/shm that tests might leave
+
+
+stderr_key = pytest.StashKey[int]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Remember the real standard error, and mark all that tests start."""
+    config.stash[stderr_key] = os.dup(2)
+    name, _, value = MARK.partition("=")
+    os.environ[name] = value  # inherited, so that even orphans are known for ours
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Watch the teardown, too: pytest's own watchdog stops at the first failure."""
+    timeout = float(item.config.getini("faulthandler_timeout"))
+    if timeout:
+        stderr = item.config.stash[stderr_key]
+        faulthandler.dump_traceback_later(timeout, file=stderr, exit=True)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """No process, open file or shared memory outlives the test that made it.
+
+    What lives longer on purpose, such as the pool of a module-wide fixture, was there before the
+    test; numbers are compared, as that pool may replace its workers and descriptors.
+    """
+    before = inventory()
+    yield
+    deadline = time.monotonic() + GRACE
+    while left := leftovers(before):
+        if time.monotonic() > deadline:
+            pytest.fail("the test left behind:\n" + "\n".join(left), pytrace=False)
+        gc.collect()
+        time.sleep(0.02)
+
+
+def inventory() -> dict[str, dict[int, str]]:
+    """All that there is: kind → what identifies it → what it is."""
+    return {"process": processes(), "descriptor": descriptors(), "shared memory": shared_memory()}
+
+
+def leftovers(before: dict[str, dict[int, str]]) -> list[str]:
+    """A line for each thing that is new since `before`, where the number of its kind has grown."""
+    report = []
+    for kind, now in inventory().items():
+        old = before[kind]
+        if len(now) > len(old):
+            report += [f"  {kind} {key}: {now[key]}" for key in now if old.get(key) != now[key]]
+    return report
+
+
+def processes() -> dict[int, str]:
+    """Our descendants, and orphans of theirs, with state and command line."""
+    parents: dict[int, int] = {}
+    commands: dict[int, str] = {}
+    marked: set[int] = set()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal():
+            continue
+        pid = int(entry.name)
+        try:
+            state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            if MARK.encode() in (entry / "environ").read_bytes().split(b"\0"):
+                marked.add(pid)
+        except OSError:  # ended meanwhile, or somebody else's
+            continue
+        parents[pid] = int(parent)
+        commands[pid] = f"({state}) {b' '.join(words).decode(errors='replace')}"
+
+    def ours(pid: int) -> bool:
+        while pid in parents:
+            if pid in marked or parents[pid] == os.getpid():
+                return True
+            pid = parents[pid]
+        return False
+
+    helpers = {os.getpid(), *_helper("_forkserver_pid"), *_helper("_pid")}
+    return {pid: text for pid, text in commands.items() if pid not in helpers and ours(pid)}
+
+
+def descriptors() -> dict[int, str]:
+    """Our open files, without those that lead to multiprocessing's helpers."""
+    helpers = {*_helper("_forkserver_alive_fd"), *_helper("_fd")}
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:  # the listing's own
+            continue
+    return {number: target for number, target in found.items() if number not in helpers}
+
+
+def shared_memory() -> dict[int, str]:
+    """What a pool or a test could have put into /dev/shm, by inode."""
+    files = (file for file in os.scandir("/dev/shm") if file.name.startswith(SHARED_MEMORY))
+    return {file.inode(): file.path for file in files}
+
+
+def _helper(attribute: str) -> list[int]:
+    """Of multiprocessing's fork server and resource tracker, which live as long as we do."""
+    singletons = (
+        getattr(sys.modules.get("multiprocessing.forkserver"), "_forkserver", None),
+        getattr(sys.modules.get("multiprocessing.resource_tracker"), "_resource_tracker", None),
+    )
+    values = (getattr(singleton, attribute, None) for singleton in singletons)
+    return [value for value in values if value is not None]
