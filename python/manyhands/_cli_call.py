@@ -7,9 +7,11 @@ parent only passes bytes on. Whatever goes wrong with one input becomes its line
 from __future__ import annotations
 
 import functools
+import itertools
 import json
+import pickle
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from manyhands._cli_target import Target
@@ -22,16 +24,18 @@ class Job(NamedTuple):
     jsonl: bool  # inputs are JSON, not text
     with_input: bool  # results carry the input that they belong to
 
-
-class Outcome(NamedTuple):
-    """A line of output, without its end."""
-
-    ok: bool
-    line: bytes
+    def pack(self) -> bytes:
+        """What travels with each group of inputs, and costs next to nothing there."""
+        return pickle.dumps(self)
 
 
-def call(job: Job, first: int, inputs: list[bytes]) -> list[Outcome]:
-    """Call the function for each of `inputs`, which are numbered from `first` on."""
+# Whether an input succeeded, and its line of output, without the end. A plain tuple travels fast.
+Outcome = tuple[bool, bytes]
+
+
+def call(packed: bytes, first: int, inputs: Sequence[bytes]) -> list[Outcome]:
+    """Do a job for each of `inputs`, which are numbered from `first` on."""
+    job = _unpack(packed)
     outcomes = []
     for index, text in enumerate(inputs, first):
         try:
@@ -43,10 +47,11 @@ def call(job: Job, first: int, inputs: list[bytes]) -> list[Outcome]:
     return outcomes
 
 
-async def call_coroutine(job: Job, first: int, inputs: list[bytes]) -> list[Outcome]:
+async def call_coroutine(packed: bytes, first: int, inputs: Sequence[bytes]) -> list[Outcome]:
     """As `call`, for an `async def`; one after the other, as `--concurrency` counts groups."""
     import asyncio
 
+    job = _unpack(packed)
     outcomes = []
     for index, text in enumerate(inputs, first):
         try:
@@ -74,13 +79,13 @@ def failure(job: Job, index: int, text: bytes, error: BaseException) -> Outcome:
         argument = _argument(job, text)
     except NotJSON:
         argument = _decode(text)
-    return Outcome(False, _encode({"error": described, "input": argument, "index": index}))
+    return False, _encode({"error": described, "input": argument, "index": index})
 
 
 def _success(job: Job, index: int, text: bytes, result: object) -> Outcome:
     shown = {"input": _argument(job, text), "result": result} if job.with_input else result
     try:
-        return Outcome(True, _encode(shown))
+        return True, _encode(shown)
     except Exception as error:
         problem = NotJSON(
             f"the result, of type {type(result).__name__}, cannot be written as JSON: "
@@ -91,6 +96,12 @@ def _success(job: Job, index: int, text: bytes, result: object) -> Outcome:
 
 class NotJSON(ValueError):
     """An input or a result that is not, or has no form as, JSON."""
+
+
+@functools.cache
+def _unpack(packed: bytes) -> Job:
+    job: Job = pickle.loads(packed)
+    return job
 
 
 @functools.cache
@@ -120,10 +131,12 @@ def _encode(value: object) -> bytes:
 
 
 def _type_name(error: BaseException) -> str:
+    """As one would write it: builtins bare, others without private modules."""
     kind = type(error)
     if kind.__module__ in ("builtins", __name__):
         return kind.__qualname__
-    return f"{kind.__module__}.{kind.__qualname__}"
+    public = itertools.takewhile(lambda part: part[0] != "_", kind.__module__.split("."))
+    return ".".join([*public, kind.__qualname__])
 
 
 def _message(error: BaseException) -> str:

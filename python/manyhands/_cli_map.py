@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -26,7 +25,7 @@ standard input. With --jsonl every input is a line of JSON, and what it holds is
 """
 
 EPILOG = """\
-results:
+output:
   One line of JSON for each input, in the order of the inputs. An input that fails does not stop the
   run; its line is
       {"error": {"type": ..., "message": ..., "traceback": ...}, "input": ..., "index": ...}
@@ -117,7 +116,9 @@ def _ending_at_once() -> Iterator[None]:
 
 def _window(options: argparse.Namespace, coroutine: bool) -> int:
     """How many inputs may be in flight: enough that one slow input in front idles nobody soon."""
-    workers: int = options.workers or os.cpu_count() or 1
+    from manyhands import usable_cores
+
+    workers: int = options.workers or usable_cores()
     at_once: int = workers * (options.concurrency if coroutine else 1)
     chunksize: int = options.chunksize
     return max(256, 4 * at_once * chunksize)

@@ -13,6 +13,7 @@ from concurrent.futures import CancelledError
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from manyhands import WorkerDied
 from manyhands._cli_call import Job, Outcome, call, call_coroutine, failure
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Stream:
         Iterating raises `Aborted` after all that was begun, if the inputs were not read to the end.
         """
         self._pool = pool
-        self._job = job
+        self._job, self._packed = job, job.pack()
         self._bursts = bursts
         self._call: Callable[..., Any] = call_coroutine if coroutine else call
         self._chunksize = chunksize
@@ -113,7 +114,7 @@ class Stream:
 
     def _submit(self, first: int, inputs: Sequence[bytes]) -> None:
         self._budget.take(len(inputs), sum(map(len, inputs)))
-        future = self._pool.submit(self._call, self._job, first, inputs)
+        future = self._pool.submit(self._call, self._packed, first, inputs)
         group = Group(first, inputs, future)
         if self._ordered:
             self._groups.put(group)
@@ -129,11 +130,13 @@ class Stream:
             yield from group.future.result()
         elif len(group.inputs) == 1:
             # The call reports its own errors, so this is about the worker, or the pool.
+            if isinstance(error, WorkerDied):
+                error.task = str(self._job.target)
             yield failure(self._job, group.first, group.inputs[0], error)
         else:
             # One of them is to blame; each by itself will tell which.
             for index, text in enumerate(group.inputs, group.first):
-                future = self._pool.submit(self._call, self._job, index, [text])
+                future = self._pool.submit(self._call, self._packed, index, [text])
                 yield from self._outcomes(Group(index, [text], future))
 
 

@@ -35,6 +35,11 @@ class Future(FutureBase, concurrent.futures.Future[T], Generic[T]):
     (3, 2)
     """
 
+    if TYPE_CHECKING:
+        # The native methods, with the type of the result.
+        def result(self, timeout: float | None = None) -> T: ...
+        def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None: ...
+
     def __await__(self) -> Generator[Any, None, T]:
         if not self.done():
             hub = hub_of(self)
@@ -76,9 +81,7 @@ class Future(FutureBase, concurrent.futures.Future[T], Generic[T]):
         return f"<Future at {id(self):#x} of {name} state={state}>"
 
 
-def notify(
-    future: Future[Any], condition: threading.Condition, waiters: list[Any]
-) -> None:
+def notify(future: Future[Any], condition: threading.Condition, waiters: list[Any]) -> None:
     """Tells the standard library's waiters that a future has ended."""
     with condition:
         future._set_published()

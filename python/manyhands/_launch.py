@@ -1,5 +1,6 @@
-"""How worker processes are made: through `multiprocessing`, so that what can only be inherited
-(its locks, its queues) still is.
+"""How worker processes are made: through `multiprocessing`.
+
+So what can only be inherited (its locks, its queues) still is.
 
 All calls come from one thread of the pool, which lives as long as the pool: the kernel ends a
 worker when the thread that made it ends.
@@ -126,7 +127,7 @@ class ContextChild:
 
 def _warm_forkserver() -> None:
     """Starts the server before the first worker, with the package loaded in it."""
-    server = forkserver._forkserver  # type: ignore[attr-defined]
+    server: Any = forkserver._forkserver
     if server._forkserver_pid is None:
         modules = [*server._preload_modules, "manyhands._worker"]
         server.set_forkserver_preload(list(dict.fromkeys(modules)))
@@ -210,7 +211,7 @@ def _template(
         if parent in ready:
             os._exit(1)
         for sentinel in [found for found in ready if found in children]:
-            process = children.pop(sentinel)  # type: ignore[call-overload]
+            process = children.pop(sentinel)
             pid = process.pid
             process.join()
             requests.send(_REPLY.pack(pid, process.exitcode))

@@ -19,6 +19,7 @@ from collections.abc import (
     Generator,
     Iterable,
     Iterator,
+    Sized,
 )
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -163,7 +164,7 @@ class MapResults(Generic[R]):
             return None
         from tqdm.auto import tqdm
 
-        sizes = [len(it) for it in self._iterables if hasattr(it, "__len__")]
+        sizes = [len(it) for it in self._iterables if isinstance(it, Sized)]
         return tqdm(total=min(sizes, default=None))
 
     def _source(self) -> Iterator[Any]:
@@ -176,7 +177,7 @@ class MapResults(Generic[R]):
             return (tuple(args) for args in self._iterables[0])  # type: ignore[union-attr]
         if self._singles:
             return iter(self._iterables[0])  # type: ignore[arg-type]
-        return zip(*self._iterables, strict=False)  # type: ignore[arg-type]
+        return zip(*self._iterables, strict=False)
 
     def _read(self, source: Iterator[Any]) -> bool:
         """Reads and submits one batch; false at the end of the input."""
@@ -234,11 +235,15 @@ class MapResults(Generic[R]):
                         raise TimeoutError
                     self._window.popleft()
                 values, errors = self._take(batch)
-                if not self._exhausted and len(self._window) < self._pool._workers:
-                    # The workers go on while the consumer looks at these.
-                    if self._has_room(self._sizes.next()) and self._read(source):
-                        if queue is not None:
-                            queue.add(self._window[-1])
+                # The workers go on while the consumer looks at these.
+                if (
+                    not self._exhausted
+                    and len(self._window) < self._pool._workers
+                    and self._has_room(self._sizes.next())
+                    and self._read(source)
+                    and queue is not None
+                ):
+                    queue.add(self._window[-1])
                 yield from self._give(values, errors, bar)
         finally:
             self._withdraw()
@@ -247,9 +252,7 @@ class MapResults(Generic[R]):
             if bar is not None:
                 bar.close()
 
-    def _give(
-        self, values: list[R], errors: dict[int, BaseException], bar: Any
-    ) -> Generator[R]:
+    def _give(self, values: list[R], errors: dict[int, BaseException], bar: Any) -> Generator[R]:
         values.reverse()
         for index in range(len(values)):
             value = values.pop()
@@ -436,8 +439,10 @@ async def _lift(iterator: Iterator[Any]) -> AsyncIterator[Any]:
 
 
 class CompletionQueue:
-    """Batches in the order in which they end, for a thread: an event loop's door, waited for by
-    poll(2)."""
+    """Batches in the order in which they end, for a thread.
+
+    It waits at an event loop's door, by poll(2).
+    """
 
     def __init__(self) -> None:
         self._door: Any = None
@@ -473,5 +478,3 @@ class CompletionQueue:
         """Nobody waits any more."""
         if self._door is not None:
             self._door.close()
-
-

@@ -34,7 +34,7 @@ def is_coroutine_function(fn: Callable[..., Any]) -> bool:
         fn = fn.func
     if inspect.iscoroutinefunction(fn):
         return True
-    call = getattr(type(fn), "__call__", None)
+    call = getattr(type(fn), "__call__", None)  # noqa: B004 (it is the method that is asked for)
     return not inspect.isroutine(fn) and inspect.iscoroutinefunction(call)
 
 

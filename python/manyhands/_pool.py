@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures
+import os
 import sys
-import threading
 import weakref
 from collections.abc import AsyncIterable, Callable, Iterable
 from types import TracebackType
@@ -31,7 +31,7 @@ GRACE = 5.0
 """Seconds that workers with nothing left to do may take to exit before they are killed."""
 
 _live: weakref.WeakSet[Pool] = weakref.WeakSet()
-_at_exit: list[Any] = []
+_at_exit: dict[int, Any] = {}
 
 
 class Pool(PoolBase, concurrent.futures.Executor):
@@ -109,84 +109,100 @@ class Pool(PoolBase, concurrent.futures.Executor):
         _remember(self)
 
     if TYPE_CHECKING:
-
-        @overload  # type: ignore[override]
+        # The native method, with the type of the result.
+        @overload
         def submit(
             self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
         ) -> Future[T]: ...
         @overload
-        def submit(
-            self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
-        ) -> Future[T]: ...
-        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
-            """Runs `fn(*args, **kwargs)` in a worker; its outcome will be in the future."""
+        def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any: ...
 
-        @overload  # type: ignore[override]
-        def map(
-            self,
-            fn: Callable[..., Coroutine[Any, Any, T]],
-            *iterables: Iterable[Any] | AsyncIterable[Any],
-            timeout: float | None = None,
-            chunksize: int | None = None,
-            buffersize: int | None = None,
-            ordered: bool = True,
-            progress: bool = False,
-        ) -> MapResults[T]: ...
-        @overload
-        def map(
-            self,
-            fn: Callable[..., T],
-            *iterables: Iterable[Any] | AsyncIterable[Any],
-            timeout: float | None = None,
-            chunksize: int | None = None,
-            buffersize: int | None = None,
-            ordered: bool = True,
-            progress: bool = False,
-        ) -> MapResults[T]: ...
-        def map(self, fn: Any, *iterables: Any, **options: Any) -> Any:
-            """See below."""
+    @overload
+    def map(
+        self,
+        fn: Callable[..., Coroutine[Any, Any, T]],
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        ordered: bool = True,
+        progress: bool = False,
+    ) -> MapResults[T]: ...
+    @overload
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        ordered: bool = True,
+        progress: bool = False,
+    ) -> MapResults[T]: ...
+    def map(
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        ordered: bool = True,
+        progress: bool = False,
+    ) -> MapResults[Any]:
+        """Runs `fn` on the items of the iterables, taken side by side as by `zip`.
 
-    else:
+        The results can be iterated, async-iterated, or awaited for a list. The input is read as
+        results are asked for, in the caller's thread or loop, and never far ahead of them; it
+        may be asynchronous where the results are.
 
-        def map(
-            self,
-            fn,
-            *iterables,
-            timeout=None,
-            chunksize=None,
-            buffersize=None,
-            ordered=True,
-            progress=False,
-        ):
-            """Runs `fn` on the items of the iterables, taken side by side as by `zip`.
+        Args:
+            fn: A function or a coroutine function.
+            *iterables: One for each argument of `fn`.
+            timeout: Seconds that the whole iteration may take from this call on.
+            chunksize: Items that travel together; by default measured and adapted.
+            buffersize: Items that may be in flight, read from the input and not yet given back.
+            ordered: Results in order of the input, or else as they come.
+            progress: Shows a bar on standard error.
 
-            The results can be iterated, async-iterated, or awaited for a list. The input is read as
-            results are asked for, in the caller's thread or loop, and never far ahead of them; it
-            may be asynchronous where the results are.
+        Raises (while iterating):
+            TimeoutError: The time is over.
+            Exception: What `fn` raised, at the place of its item. What has not begun by then
+                is withdrawn, as when the iteration is closed or abandoned.
 
-            Args:
-                fn: A function or a coroutine function.
-                *iterables: One for each argument of `fn`.
-                timeout: Seconds that the whole iteration may take from this call on.
-                chunksize: Items that travel together; by default measured and adapted.
-                buffersize: Items that may be in flight, read from the input and not yet given back.
-                ordered: Results in order of the input, or else as they come.
-                progress: Shows a bar on standard error.
+        >>> from manyhands import Pool
+        >>> with Pool(2) as pool:
+        ...     list(pool.map(pow, [2, 3], [5, 2]))
+        [32, 9]
+        """
+        return MapResults(
+            self, fn, iterables, False, timeout, chunksize, buffersize, ordered, progress
+        )
 
-            Raises (while iterating):
-                TimeoutError: The time is over.
-                Exception: What `fn` raised, at the place of its item. What has not begun by then
-                    is withdrawn, as when the iteration is closed or abandoned.
-
-            >>> from manyhands import Pool
-            >>> with Pool(2) as pool:
-            ...     list(pool.map(pow, [2, 3], [5, 2]))
-            [32, 9]
-            """
-            return MapResults(
-                self, fn, iterables, False, timeout, chunksize, buffersize, ordered, progress
-            )
-
+    @overload
+    def starmap(
+        self,
+        fn: Callable[..., Coroutine[Any, Any, T]],
+        iterable: Iterable[tuple[Any, ...]] | AsyncIterable[tuple[Any, ...]],
+        *,
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        ordered: bool = True,
+        progress: bool = False,
+    ) -> MapResults[T]: ...
+    @overload
+    def starmap(
+        self,
+        fn: Callable[..., T],
+        iterable: Iterable[tuple[Any, ...]] | AsyncIterable[tuple[Any, ...]],
+        *,
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        ordered: bool = True,
+        progress: bool = False,
+    ) -> MapResults[T]: ...
     def starmap(
         self,
         fn: Callable[..., Any],
@@ -343,13 +359,12 @@ def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
 def _remember(pool: Pool) -> None:
     """Pools that are still open when the interpreter ends, or a worker does, end their tasks."""
     _live.add(pool)
-    if not _at_exit:
+    if os.getpid() not in _at_exit:
         # Before multiprocessing joins its children; in its children too, where atexit
-        # does not run.
+        # does not run, and where what the parent registered is forgotten.
         from multiprocessing import util
 
-        _at_exit.append(util.Finalize(None, _end_all, exitpriority=100))
-        threading.main_thread()
+        _at_exit[os.getpid()] = util.Finalize(None, _end_all, exitpriority=100)
 
 
 def _end_all() -> None:

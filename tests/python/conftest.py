@@ -90,7 +90,7 @@ def processes() -> dict[int, str]:
         except OSError:  # ended meanwhile, or somebody else's
             continue
         parents[pid] = int(parent)
-        commands[pid] = f"({state}) {b' '.join(words).decode(errors='replace')}"
+        commands[pid] = f"({state}) {b' '.join(words).decode(errors='replace'):.100}"
 
     def ours(pid: int) -> bool:
         while pid in parents:

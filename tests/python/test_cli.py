@@ -334,7 +334,9 @@ class TestFailures:
         line = ran.lines[2]
         assert (line["input"], line["index"]) == (death, 2)
         assert line["error"]["type"] == "manyhands.WorkerDied"
-        assert {"exit": "7", "kill": "SIGKILL"}[death] in line["error"]["message"]
+        message = line["error"]["message"]
+        assert {"exit": "status 7", "kill": "SIGKILL"}[death] in message
+        assert "while it ran jobs:mortal" in message
 
     @pytest.mark.parametrize(
         ("function", "kind"),

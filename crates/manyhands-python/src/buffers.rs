@@ -3,9 +3,13 @@
 
 use manyhands::arena::SpanGuard;
 use pyo3::buffer::PyBuffer;
+use pyo3::ffi;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes};
+
+/// Objects from this size on are worth a system call for huge pages.
+const HUGE: usize = 4 << 20;
 
 /// Bytes that can be read from any offset: in private memory or in an arena.
 pub(crate) enum Source<'a> {
@@ -52,10 +56,22 @@ impl Source<'_> {
         self.check(offset, len)?;
         match self {
             Self::Slice(slice) => Ok(PyBytes::new(py, &slice[offset..offset + len])),
-            // SAFETY: the range lies in the span (checked above), which stays mapped and is not
-            // written while the guard lives; the bytes are copied at once and never borrowed.
             Self::Span(span) => {
-                Ok(unsafe { PyBytes::from_ptr(py, span.as_ptr().add(offset), len) })
+                // SAFETY: without a source, this makes a `bytes` of `len` bytes, to be filled
+                // before anybody else sees it; the new reference is ours, or null with an error.
+                let bytes = unsafe {
+                    let bytes = ffi::PyBytes_FromStringAndSize(std::ptr::null(), len.cast_signed());
+                    Bound::from_owned_ptr_or_err(py, bytes)?.cast_into_unchecked::<PyBytes>()
+                };
+                // SAFETY: the target was just made with `len` bytes and nobody else knows it. The
+                // source range lies in the span (checked above), which stays mapped and unwritten
+                // while the guard lives. A private object and a mapping do not overlap.
+                unsafe {
+                    let to = ffi::PyBytes_AsString(bytes.as_ptr()).cast::<u8>();
+                    use_huge_pages(to, len);
+                    std::ptr::copy_nonoverlapping(span.as_ptr().add(offset), to, len);
+                }
+                Ok(bytes)
             }
         }
     }
@@ -69,6 +85,14 @@ impl Source<'_> {
     ) -> PyResult<Bound<'py, PyByteArray>> {
         self.check(offset, len)?;
         PyByteArray::new_with(py, len, |to| self.copy(offset, to))
+    }
+}
+
+/// Asks for huge pages under a large new object: making 64 MB of small pages takes several times
+/// as long as copying into them.
+fn use_huge_pages(start: *mut u8, len: usize) {
+    if len >= HUGE {
+        manyhands::sys::heap::use_huge_pages(start, len);
     }
 }
 

@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use manyhands::Kind;
 use manyhands::process::{Job, Lane};
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::iterator::PySendResult;
+use pyo3::types::{PyDict, PyIterator, PyTuple};
 
 use crate::payload::{Call, no_room};
 use crate::worker::{KeptItems, Raw, Report, Worker, load_batch};
@@ -160,7 +161,7 @@ impl CoroutineLane {
 
     fn fetch(&self, key: u64) -> Raw {
         let state = self.state.borrow();
-        Raw::fetch(&state.lane, &state.jobs[&key].job)
+        Raw::fetch(&self.worker, &state.lane, &state.jobs[&key].job)
     }
 
     fn take_item<'py>(&self, py: Python<'py>, key: u64) -> Start<'py> {
@@ -238,7 +239,7 @@ impl CoroutineLane {
         drop(ended);
     }
 
-    /// Begins one coroutine; true when it has ended at once.
+    /// Begins one coroutine.
     fn start<'py>(slf: &Bound<'py, Self>, start: Start<'py>) -> PyResult<()> {
         let py = slf.py();
         let this = slf.borrow();
@@ -250,28 +251,26 @@ impl CoroutineLane {
             }
             Start::Call(key, item, function, args, kwargs) => (key, item, function, args, kwargs),
         };
-        let begun = function.call(args, kwargs.as_ref()).and_then(|coroutine| {
-            let kwargs = this.task_kwargs.bind(py);
-            match this.task_type.bind(py).call((&coroutine,), Some(kwargs)) {
-                Err(error) if error.is_instance_of::<PyTypeError>(py) => py
-                    .import(intern!(py, "asyncio"))?
-                    .call_method1(intern!(py, "ensure_future"), (coroutine,)),
-                task => task,
-            }
+        let begun = function.call(args, kwargs.as_ref()).and_then(|awaitable| {
+            let steps = awaitable.call_method0(intern!(py, "__await__"))?.cast_into()?;
+            Ok((awaitable, steps))
         });
-        let task = match begun {
-            Ok(task) => task,
+        let (awaitable, steps) = match begun {
+            Ok(begun) => begun,
             Err(error) => {
                 this.end(py, key, item, Err(error));
                 return Ok(());
             }
         };
-        if task.call_method0(intern!(py, "done"))?.is_truthy()? {
-            this.end(py, key, item, task.call_method0(intern!(py, "result")));
-            return Ok(());
-        }
-        let finished = Finished { lane: slf.clone().unbind(), key, item };
-        task.call_method1(intern!(py, "add_done_callback"), (finished,))?;
+        let driver = Driver {
+            lane: slf.clone().unbind(),
+            key,
+            item,
+            awaitable: awaitable.unbind(),
+            steps: steps.unbind(),
+        };
+        // The loop keeps the task; it reports through the driver.
+        this.task_type.bind(py).call((driver,), Some(this.task_kwargs.bind(py)))?;
         Ok(())
     }
 }
@@ -319,20 +318,72 @@ impl CoroutineLane {
     }
 }
 
-/// Called by the loop when a coroutine's task has ended.
+/// The coroutine that an asyncio task runs for us: drives the user's, and reports its outcome when
+/// it ends. To the task it ends well, whatever the user's raises: SystemExit in one coroutine
+/// must not end the loop of all.
 #[pyclass(unsendable, module = "manyhands._engine")]
-struct Finished {
+struct Driver {
     lane: Py<CoroutineLane>,
     key: u64,
     item: Option<u32>,
+    awaitable: Py<PyAny>,
+    steps: Py<PyIterator>,
+}
+
+impl Driver {
+    /// What the task gets: what the user's coroutine waits for, or the end.
+    fn forward<'py>(
+        &self,
+        py: Python<'py>,
+        step: PyResult<PySendResult<'py>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let ended = match step {
+            Ok(PySendResult::Next(waits_for)) => return Ok(waits_for),
+            Ok(PySendResult::Return(value)) => Ok(value),
+            Err(error) => Err(error),
+        };
+        let lane = self.lane.bind(py);
+        lane.borrow().end(py, self.key, self.item, ended);
+        CoroutineLane::schedule(lane)?;
+        Err(PyStopIteration::new_err(()))
+    }
 }
 
 #[pymethods]
-impl Finished {
-    fn __call__(&self, py: Python<'_>, task: &Bound<'_, PyAny>) -> PyResult<()> {
-        let lane = self.lane.bind(py);
-        let ended = task.call_method0(intern!(py, "result"));
-        lane.borrow().end(py, self.key, self.item, ended);
-        CoroutineLane::schedule(lane)
+impl Driver {
+    fn __await__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let step = self.steps.bind(py).send(py.None().bind(py));
+        self.forward(py, step)
+    }
+
+    fn send<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = value.py();
+        self.forward(py, self.steps.bind(py).send(value))
+    }
+
+    #[pyo3(signature = (*error))]
+    fn throw<'py>(&self, error: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
+        let py = error.py();
+        let step = match self.awaitable.bind(py).call_method1(intern!(py, "throw"), error) {
+            Ok(waits_for) => Ok(PySendResult::Next(waits_for)),
+            Err(stop) if stop.is_instance_of::<PyStopIteration>(py) => {
+                Ok(PySendResult::Return(stop.value(py).getattr(intern!(py, "value"))?))
+            }
+            Err(error) => Err(error),
+        };
+        self.forward(py, step)
+    }
+
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.awaitable.bind(py).call_method0(intern!(py, "close"))?;
+        Ok(())
     }
 }

@@ -81,16 +81,25 @@ fn is_plain(value: &Bound<'_, PyAny>) -> bool {
 pub(crate) struct Encoded<'py> {
     pickle: Bound<'py, PyBytes>,
     buffers: Vec<(i32, PyBuffer<u8>)>,
-    header: Vec<u8>,
+    /// A task's format byte, if this is a task's input.
+    first: Option<u8>,
 }
 
 impl<'py> Encoded<'py> {
     /// Calls `then` with the parts in order.
     pub(crate) fn with_parts<R>(&self, py: Python<'py>, then: impl FnOnce(&[&[u8]]) -> R) -> R {
         if self.buffers.is_empty() {
-            return then(&[&self.header, self.pickle.as_bytes()]);
+            return then(&[self.first.as_slice(), self.pickle.as_bytes()]);
         }
-        let mut parts: Vec<&[u8]> = vec![&self.header, self.pickle.as_bytes()];
+        let mut header = Vec::with_capacity(17 + 16 * self.buffers.len());
+        header.extend(self.first.map(|first| first | BUFFERS));
+        header.extend((self.buffers.len() as u64).to_le_bytes());
+        header.extend((self.pickle.as_bytes().len() as u64).to_le_bytes());
+        for (position, buffer) in &self.buffers {
+            header.extend((buffer.len_bytes() as u64).to_le_bytes());
+            header.extend(i64::from(*position).to_le_bytes());
+        }
+        let mut parts: Vec<&[u8]> = vec![&header, self.pickle.as_bytes()];
         parts.extend(self.buffers.iter().map(|(_, buffer)| slice(py, buffer)));
         then(&parts)
     }
@@ -100,20 +109,12 @@ impl<'py> Encoded<'py> {
         !self.buffers.is_empty()
     }
 
-    fn new(first: Option<u8>, pickle: Bound<'py, PyBytes>, buffers: Vec<(i32, PyBuffer<u8>)>) -> Self {
-        let mut header = Vec::new();
-        if let Some(first) = first {
-            header.push(if buffers.is_empty() { first } else { first | BUFFERS });
-        }
-        if !buffers.is_empty() {
-            header.extend((buffers.len() as u64).to_le_bytes());
-            header.extend((pickle.as_bytes().len() as u64).to_le_bytes());
-            for (position, buffer) in &buffers {
-                header.extend((buffer.len_bytes() as u64).to_le_bytes());
-                header.extend(i64::from(*position).to_le_bytes());
-            }
-        }
-        Self { pickle, buffers, header }
+    fn new(
+        first: Option<u8>,
+        pickle: Bound<'py, PyBytes>,
+        buffers: Vec<(i32, PyBuffer<u8>)>,
+    ) -> Self {
+        Self { pickle, buffers, first }
     }
 }
 

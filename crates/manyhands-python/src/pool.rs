@@ -37,7 +37,9 @@ pub(crate) fn wait(
     let deadline = timeout.map(|timeout| std::time::Instant::now() + timeout);
     loop {
         let left = deadline.map(|end| end.saturating_duration_since(std::time::Instant::now()));
-        match py.detach(|| core.pool.wait(task, left))? {
+        // The one error is that of a forked child, which no completion can reach.
+        let waited = py.detach(|| core.pool.wait(task, left));
+        match waited.map_err(|error| PyRuntimeError::new_err(error.to_string()))? {
             Waited::Done => return Ok(true),
             Waited::TimedOut => return Ok(false),
             Waited::Interrupted => py.check_signals()?,

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use manyhands::Kind;
 use manyhands::arena::{ArenaError, SpanGuard};
@@ -39,21 +39,25 @@ struct Functions {
 }
 
 impl Worker {
+    fn functions(&self) -> MutexGuard<'_, Functions> {
+        self.functions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The function named `id`, unpickled at its first use from its `definition`.
     fn function<'py>(
         &self,
         py: Python<'py>,
         id: u64,
-        definition: impl FnOnce() -> Result<SpanGuard, ArenaError>,
+        definition: Option<Result<SpanGuard, ArenaError>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let lock = || self.functions.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(function) = lock().known.get(&id) {
-            return Ok(function.bind(py).clone());
-        }
-        let definition = definition().map_err(no_room)?;
-        let function = load_all(py, &Source::Span(&definition))?;
+        let Some(definition) = definition else {
+            let functions = self.functions();
+            let function = functions.known.get(&id).map(|function| function.bind(py).clone());
+            return function.ok_or_else(|| PyRuntimeError::new_err("a function was forgotten"));
+        };
+        let function = load_all(py, &Source::Span(&definition.map_err(no_room)?))?;
         let forgotten = {
-            let mut functions = lock();
+            let mut functions = self.functions();
             functions.order.push_back(id);
             functions.known.insert(id, function.clone().unbind());
             let over = functions.order.len() > REMEMBERED;
@@ -79,14 +83,16 @@ impl Worker {
 /// A job's function and input as the engine has them, still to be unpickled.
 pub(crate) struct Raw {
     function: u64,
-    definition: Result<SpanGuard, ArenaError>,
+    /// `None` where the worker knows the function already.
+    definition: Option<Result<SpanGuard, ArenaError>>,
     input: Result<Input, ArenaError>,
 }
 
 impl Raw {
-    pub(crate) fn fetch(lane: &Lane, job: &Job) -> Self {
-        let (definition, input) = (lane.definition(job), lane.input(job));
-        Self { function: job.function(), definition, input }
+    pub(crate) fn fetch(worker: &Worker, lane: &Lane, job: &Job) -> Self {
+        let known = worker.functions().known.contains_key(&job.function());
+        let definition = (!known).then(|| lane.definition(job));
+        Self { function: job.function(), definition, input: lane.input(job) }
     }
 
     /// Unpickles both.
@@ -95,7 +101,7 @@ impl Raw {
         py: Python<'py>,
         worker: &Worker,
     ) -> PyResult<(Bound<'py, PyAny>, Call<'py>)> {
-        let function = worker.function(py, self.function, || self.definition)?;
+        let function = worker.function(py, self.function, self.definition)?;
         let call = match self.input.map_err(no_room)? {
             Input::Inline(bytes, len) => decode_call(py, &Source::Slice(&bytes[..len])),
             Input::Span(span) => decode_call(py, &Source::Span(&span)),
@@ -254,7 +260,7 @@ impl WorkerSeat {
             self.run_batch(py, lane, job);
         } else {
             self.worker.count();
-            let loaded = Raw::fetch(lane, &job).load(py, &self.worker);
+            let loaded = Raw::fetch(&self.worker, lane, &job).load(py, &self.worker);
             let ended = loaded.and_then(|(function, call)| match call {
                 Call::One(args, kwargs) => function.call(args, kwargs.as_ref()),
                 Call::Many(..) => Err(PyRuntimeError::new_err("a batch in a single task")),
@@ -272,7 +278,7 @@ impl WorkerSeat {
     }
 
     fn run_batch(&self, py: Python<'_>, lane: &mut Lane, mut job: Job) {
-        let items = load_batch(py, &self.worker, Raw::fetch(lane, &job));
+        let items = load_batch(py, &self.worker, Raw::fetch(&self.worker, lane, &job));
         while let Some(item) = lane.next_item(&job) {
             self.worker.count();
             let ended = match &items {

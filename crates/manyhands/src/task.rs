@@ -304,7 +304,9 @@ impl Task {
 
     /// Has any item of the batch an outcome of its own?
     pub(crate) fn has_items(&self) -> bool {
-        self.lock().partial.is_some()
+        let inner = self.lock();
+        let mut known = inner.partial.iter().flatten();
+        known.any(Option::is_some)
     }
 
     /// The batch's outcome, where items without one of their own were withdrawn.

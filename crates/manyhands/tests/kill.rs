@@ -1,4 +1,5 @@
-//! Workers are killed at random moments while tasks flow: every task has exactly one outcome.
+//! Workers that are killed or stopped at any moment: every task has exactly one outcome, and only
+//! what ran is lost or delayed.
 
 mod common;
 
@@ -148,4 +149,92 @@ fn a_thousand_kills_cost_only_what_ran() {
 #[test]
 fn a_thousand_kills_with_few_slots_and_four_workers_cost_only_what_ran() {
     every_task_has_one_outcome(4, 64, 1000, 2);
+}
+
+#[test]
+fn a_stopped_worker_delays_only_what_it_runs() {
+    let tester = Tester::new(3);
+    tester.ready();
+    let slow = tester.submit("sleep", &50u64.to_le_bytes());
+    while !tester.pool.is_running(&slow) {
+        thread::yield_now();
+    }
+    let before: Vec<_> = (0..300u64)
+        .map(|_| tester.submit("spin", &100u64.to_le_bytes()))
+        .collect();
+    // Function lanes are woken in the order of the workers' places.
+    let stopped = tester.pids()[0];
+    proc::stop(stopped);
+    let after: Vec<_> = (0..300u64)
+        .map(|id| tester.submit("double", &id.to_le_bytes()))
+        .collect();
+    for (id, task) in after.iter().enumerate() {
+        assert_eq!(tester.number(task), id as u64 * 2);
+    }
+    // It holds the slow one or one of these; what the others run ends by itself.
+    let all = || before.iter().chain([&slow]);
+    while all().filter(|task| !task.is_done()).count() > 1 {
+        thread::sleep(Duration::from_millis(1));
+        tester.pool.poll();
+    }
+    proc::signal(stopped, libc::SIGCONT);
+    for task in all() {
+        tester.outcome(task);
+    }
+    tester.finish();
+}
+
+#[test]
+fn a_worker_that_was_stopped_in_its_sleep_delays_nothing() {
+    for place in 0..3 {
+        let tester = Tester::new(3);
+        tester.ready();
+        let stopped = tester.pids()[place];
+        for round in 0..20u64 {
+            // Idle, so that the stopped one may be the one that is woken.
+            thread::sleep(Duration::from_millis(2));
+            proc::stop(stopped);
+            for kind in Kind::ALL {
+                let tasks: Vec<_> = (0..round % 5 + 1)
+                    .map(|id| tester.submit_as(kind, "double", &id.to_le_bytes()))
+                    .collect();
+                for (id, task) in tasks.iter().enumerate() {
+                    assert_eq!(tester.number(task), id as u64 * 2);
+                }
+            }
+            proc::signal(stopped, libc::SIGCONT);
+        }
+        tester.finish();
+    }
+}
+
+#[test]
+fn workers_stopped_and_continued_at_random_lose_nothing() {
+    let tester = Tester::new(3);
+    tester.ready();
+    let (stop, pids) = (AtomicBool::new(false), tester.pids());
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut random = Random(7);
+            while !stop.load(Ordering::Relaxed) {
+                let pid = pids[random.below(3) as usize];
+                proc::signal(pid, libc::SIGSTOP);
+                thread::sleep(Duration::from_micros(random.below(3_000)));
+                proc::signal(pid, libc::SIGCONT);
+            }
+        });
+        for round in 0..2_000u64 {
+            let tasks: Vec<_> = (0..round % 50)
+                .map(|id| {
+                    let kind = Kind::ALL[(id % 2) as usize];
+                    tester.submit_as(kind, "double", &id.to_le_bytes())
+                })
+                .collect();
+            for (id, task) in tasks.iter().enumerate() {
+                assert_eq!(tester.number(task), id as u64 * 2);
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    tester.finish();
 }

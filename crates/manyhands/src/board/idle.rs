@@ -3,6 +3,7 @@
 //! Guarantee: no published task is left while a healthy lane sleeps. The argument, and what
 //! covers lanes that are stopped or killed, is in `README.md`.
 
+use super::ring::SubmissionRing;
 use crate::sync::{AtomicU64, Ordering, fence};
 
 /// Lanes in one word.
@@ -54,6 +55,37 @@ impl<'a> IdleSet<'a> {
         word.fetch_and(!(BOTH << shift), Ordering::SeqCst);
         word.fetch_or(SLEEPING << shift, Ordering::SeqCst);
         fence(Ordering::SeqCst);
+    }
+
+    /// The lane found nothing to claim: may it sleep until its eventfd is written? If not, work
+    /// has come or the pool closes, and the lane is SEARCHING.
+    pub(crate) fn rest(
+        &self,
+        worker: usize,
+        ring: SubmissionRing<'_>,
+        closing: impl Fn() -> bool,
+    ) -> bool {
+        self.set_sleeping(worker);
+        if ring.len() == 0 && !closing() {
+            return true;
+        }
+        self.set_searching(worker);
+        false
+    }
+
+    /// The lane has claimed, or takes none now: if more lies there than others look for, wakes
+    /// one of them.
+    pub(crate) fn pass_on(
+        &self,
+        worker: usize,
+        ring: SubmissionRing<'_>,
+        load: impl Fn(usize) -> u32,
+        set: impl FnMut(usize),
+    ) {
+        self.set_busy(worker);
+        if ring.len() > 0 {
+            self.wake(|| ring.len(), 1, load, set);
+        }
     }
 
     /// How many lanes search. Those that were woken and do not run yet count.

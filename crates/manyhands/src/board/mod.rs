@@ -11,6 +11,10 @@ pub(crate) mod ring;
 mod slot;
 pub mod state;
 pub(crate) mod waiting;
+pub(crate) mod watch;
+
+#[cfg(all(test, loom))]
+mod models;
 
 #[cfg(not(loom))]
 pub use layout::{Geometry, INLINE_BYTES, MAX_WORKERS};

@@ -100,26 +100,8 @@ impl<'a> SubmissionRing<'a> {
         state_of: impl Fn(u32) -> Option<&'a AtomicU64>,
     ) -> Option<Ticket> {
         loop {
-            let head = self.ends.head.load(Ordering::Acquire);
-            // Pairs with the Release in `publish`: the cell and its slot's READY are visible.
-            let tail = self.ends.tail.load(Ordering::Acquire);
-            if head >= tail {
-                return None;
-            }
-            let ticket = Ticket::from_bits(self.cell(head).load(Ordering::Relaxed));
-            let taken = state_of(ticket.slot).is_some_and(|state| {
-                let ready = SlotState::ready(ticket.generation);
-                state.load(Ordering::Relaxed) == ready.to_bits()
-                    && state
-                        .compare_exchange(
-                            ready.to_bits(),
-                            ready.owned(Phase::Claimed, owner).to_bits(),
-                            // The acquire pairs with the parent's Release of READY.
-                            Ordering::AcqRel,
-                            Ordering::Relaxed,
-                        )
-                        .is_ok()
-            });
+            let (head, ticket) = self.first()?;
+            let taken = state_of(ticket.slot).is_some_and(|state| take(state, ticket, owner));
             self.pass(head);
             if taken {
                 return Some(ticket);
@@ -127,13 +109,42 @@ impl<'a> SubmissionRing<'a> {
         }
     }
 
-    /// Moves head past one cell; failure means that somebody has done it.
-    fn pass(&self, head: u64) {
+    /// A claim's first step: the first cell, taken or not.
+    pub(super) fn first(&self) -> Option<(u64, Ticket)> {
+        let head = self.ends.head.load(Ordering::Acquire);
+        // Pairs with the Release in `publish`: the cell and its slot's READY are visible.
+        let tail = self.ends.tail.load(Ordering::Acquire);
+        if head >= tail {
+            return None;
+        }
+        let ticket = Ticket::from_bits(self.cell(head).load(Ordering::Relaxed));
+        Some((head, ticket))
+    }
+
+    /// A claim's last step: moves head past one cell; failure means that somebody has done it.
+    pub(super) fn pass(&self, head: u64) {
         let _helped =
             self.ends
                 .head
                 .compare_exchange(head, head + 1, Ordering::Release, Ordering::Relaxed);
     }
+}
+
+/// A claim's second step: the slot goes from READY to CLAIMED, if it is READY in the generation
+/// that the ticket names.
+pub(super) fn take(state: &AtomicU64, ticket: Ticket, owner: Owner) -> bool {
+    let ready = SlotState::ready(ticket.generation);
+    // A look first: most failures are seen without the cost of an exchange.
+    state.load(Ordering::Relaxed) == ready.to_bits()
+        && state
+            .compare_exchange(
+                ready.to_bits(),
+                ready.owned(Phase::Claimed, owner).to_bits(),
+                // The acquire pairs with the parent's Release of READY.
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            )
+            .is_ok()
 }
 
 /// Slots whose outcome waits to be read; written by one lane, read by the parent. It can not

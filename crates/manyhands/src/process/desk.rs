@@ -143,9 +143,9 @@ impl Desk {
         }
     }
 
-    /// Tasks that wait for a slot.
+    /// Tasks that wait for a slot, or for a cell of their ring.
     pub(super) fn backlog(&self) -> usize {
-        self.backlog.iter().map(VecDeque::len).sum()
+        self.unpublished.len() + self.backlog.iter().map(VecDeque::len).sum::<usize>()
     }
 
     /// Does anything wait for completions to make room: for a slot, or for a cell of a ring?

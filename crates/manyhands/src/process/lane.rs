@@ -167,14 +167,10 @@ impl Lane {
         }
         let board = &self.seat.board;
         let (idle, ring) = (board.idle(self.kind), board.submission(self.kind));
-        idle.set_busy(self.worker());
-        if ring.len() > 0 {
-            let load = |worker: usize| {
-                board.worker(worker).load[self.kind as usize].load(Ordering::Relaxed)
-            };
-            let set = |worker: usize| self.seat.lanes[self.kind.lane(worker)].set();
-            idle.wake(|| ring.len(), 1, load, set);
-        }
+        let load =
+            |worker: usize| board.worker(worker).load[self.kind as usize].load(Ordering::Relaxed);
+        let set = |worker: usize| self.seat.lanes[self.kind.lane(worker)].set();
+        idle.pass_on(self.worker(), ring, load, set);
     }
 
     /// Nothing was left to claim: says so, and whether the lane may sleep until its event is
@@ -184,12 +180,9 @@ impl Lane {
         self.ring(true);
         let board = &self.seat.board;
         self.idle = true;
-        board.idle(self.kind).set_sleeping(self.seat.worker());
-        if board.submission(self.kind).len() == 0 && !self.seat.is_closing() {
-            return true;
-        }
-        board.idle(self.kind).set_searching(self.seat.worker());
-        false
+        let ring = board.submission(self.kind);
+        let closing = || self.seat.is_closing();
+        board.idle(self.kind).rest(self.worker(), ring, closing)
     }
 
     /// After a sleep: the event is taken note of.

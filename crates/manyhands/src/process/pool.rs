@@ -1,7 +1,7 @@
 //! The parent's handle of a pool: submit, cancel, wait, shut down.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use super::supervisor::{self, Event as SupervisorEvent};
 use super::waiters::{LoopDoor, Waited};
 use super::{DOORBELLS, THREADS_DOORBELL};
 use crate::arena::{Arena, ArenaConfig, ArenaError};
+use crate::board::watch::Watch;
 use crate::board::{Board, Definition, Geometry, INLINE_BYTES, Kind, WorkerPhase};
 use crate::sys::event::Event;
 use crate::sys::forked::ProcessMark;
@@ -83,8 +84,8 @@ pub(super) struct Shared {
     pub(super) lanes: Vec<Event>,
     pub(super) owner: pidfd::Process,
     pub(super) broken: OnceLock<Arc<Broken>>,
-    pub(super) watch: Timer,
-    pub(super) watch_armed: AtomicBool,
+    pub(super) watch: Watch,
+    pub(super) watch_timer: Timer,
     kick: Event,
     events: Mutex<Vec<SupervisorEvent>>,
     functions: AtomicU64,
@@ -127,8 +128,8 @@ impl Shared {
     }
 
     pub(super) fn arm_watch(&self, after: Duration) {
-        if !self.watch_armed.swap(true, Ordering::SeqCst)
-            && let Err(error) = self.watch.arm(after)
+        if self.watch.arm()
+            && let Err(error) = self.watch_timer.arm(after)
         {
             unreachable!("timerfd_settime with valid times: {error}");
         }
@@ -207,8 +208,8 @@ impl Pool {
                 .collect::<io::Result<_>>()?,
             owner: pidfd::Process::current()?,
             broken: OnceLock::new(),
-            watch: Timer::new()?,
-            watch_armed: AtomicBool::new(false),
+            watch: Watch::new(),
+            watch_timer: Timer::new()?,
             kick: Event::new()?,
             events: Mutex::default(),
             functions: AtomicU64::new(0),
@@ -316,6 +317,9 @@ impl Pool {
         if !self.is_ours() {
             return;
         }
+        if !self.is_ours() {
+            return;
+        }
         let mut effects = Effects::default();
         let mut desk = self.shared.lock();
         self.shared.drain(&mut desk, &mut effects);
@@ -327,6 +331,9 @@ impl Pool {
     /// # Errors
     /// A forked child inherited the pool. As poll(2), which does not happen on a sound system.
     pub fn wait(&self, task: &Arc<Task>, timeout: Option<Duration>) -> io::Result<Waited> {
+        if !self.is_ours() && !task.is_done() {
+            return Err(io::Error::other(SubmitError::OtherProcess));
+        }
         if !self.is_ours() {
             return Err(io::Error::other(SubmitError::OtherProcess));
         }
@@ -336,6 +343,9 @@ impl Pool {
     /// From now on (`true`), or no longer, somebody waits for completions in a way that the
     /// engine can not see, a callback for instance; calls are counted.
     pub fn watch_unseen(&self, more: bool) {
+        if !self.is_ours() {
+            return;
+        }
         if !self.is_ours() {
             return;
         }
@@ -355,11 +365,17 @@ impl Pool {
         if !self.is_ours() {
             return Err(io::Error::other(SubmitError::OtherProcess));
         }
+        if !self.is_ours() {
+            return Err(io::Error::other(SubmitError::OtherProcess));
+        }
         self.shared.open_door()
     }
 
     /// The loop behind the door is gone.
     pub fn close_door(&self, door: &Arc<LoopDoor>) {
+        if !self.is_ours() {
+            return;
+        }
         if self.is_ours() {
             self.shared.close_door(door);
         }
@@ -367,6 +383,9 @@ impl Pool {
 
     /// The loop waits for one task more (`true`), or one fewer.
     pub fn count_wait(&self, door: &LoopDoor, more: bool) {
+        if !self.is_ours() {
+            return;
+        }
         if self.is_ours() {
             self.shared.count_wait(door, more);
         }
@@ -375,6 +394,9 @@ impl Pool {
     /// The door's descriptor was readable: the keys of what has ended for the loop.
     #[must_use]
     pub fn read_door(&self, door: &Arc<LoopDoor>) -> Vec<u64> {
+        if !self.is_ours() {
+            return Vec::new();
+        }
         match self.is_ours() {
             true => self.shared.read_door(door),
             false => Vec::new(),

@@ -20,7 +20,7 @@ use super::launch::{self, Child, Launcher, Request};
 use super::pool::{Shared, WATCH};
 use super::welcome::{self, Answer, Place};
 use crate::arena::{ArenaConfig, ArenaView, create_memfd};
-use crate::board::{Kind, WorkerPhase};
+use crate::board::{Kind, WorkerPhase, watch};
 use crate::sys::channel::Channel;
 use crate::sys::event::wait_any;
 use crate::sys::pidfd::Process;
@@ -48,6 +48,9 @@ pub(super) enum Event {
 /// A worker that dies sooner than this after its start, with nothing done, counts towards
 /// giving up.
 const SOON: Duration = Duration::from_secs(1);
+
+/// How a worker ends that somebody else, such as the system short of memory, has killed.
+const KILLED: Exit = Exit::Signal(libc::SIGKILL);
 
 enum Worker {
     /// No process, and none is being made.
@@ -153,7 +156,7 @@ impl Supervisor {
         let mut fds = vec![
             PollFd::new(&**doorbell, PollFlags::IN),
             PollFd::new(shared.kick(), PollFlags::IN),
-            PollFd::new(&shared.watch, PollFlags::IN),
+            PollFd::new(&shared.watch_timer, PollFlags::IN),
         ];
         let fixed = fds.len();
         let mut owners = Vec::new();
@@ -190,7 +193,7 @@ impl Supervisor {
             shared.drain_as_supervisor();
         }
         if ready[2] {
-            shared.watch.clear();
+            shared.watch_timer.clear();
             self.watch();
         }
     }
@@ -225,7 +228,12 @@ impl Supervisor {
             }
             Event::NotStarted { worker, text } => {
                 self.seats[worker].worker = Worker::Vacant;
-                self.give_up(Broken::Start(text));
+                self.start_failures += 1;
+                if self.start_failures >= self.seats.len().max(3) {
+                    self.give_up(Broken::Start(text));
+                } else if self.shared.lock().life < Life::Stopping {
+                    self.replace(worker);
+                }
             }
             Event::Reaped { worker, exit } => self.bury(worker, exit),
         }
@@ -365,7 +373,9 @@ impl Supervisor {
         self.barren = if fruitful { 0 } else { self.barren + 1 };
         self.progress = progress;
         let limit = self.seats.len().max(3);
-        if self.start_failures >= limit || self.barren >= limit + 10 {
+        // A SIGKILL comes from outside, and says little about the next worker.
+        let patience = limit + if exit == KILLED { 10 } else { 0 };
+        if self.start_failures >= patience || self.barren >= limit + 10 {
             let error = self.initializer_error.take();
             return self.give_up(match error {
                 Some(error) => Broken::Initializer(error),
@@ -375,10 +385,12 @@ impl Supervisor {
                 )),
             });
         }
+        self.replace(worker);
+    }
+
+    fn replace(&mut self, worker: usize) {
         if let Err(error) = self.launch(worker) {
-            self.give_up(Broken::Start(format!(
-                "no worker could be started: {error}"
-            )));
+            self.give_up(Broken::Start(format!("no worker could be started: {error}")));
         }
     }
 
@@ -395,29 +407,23 @@ impl Supervisor {
         (0..self.seats.len()).map(count).sum()
     }
 
-    fn ring_idle(&self, kind: Kind) -> bool {
+    fn ring_idle(&self, kind: Kind) {
         let shared = &self.shared;
-        shared
+        let _roused = shared
             .board
             .idle(kind)
-            .ring_all(|worker| shared.lanes[kind.lane(worker)].set())
+            .ring_all(|worker| shared.lanes[kind.lane(worker)].set());
     }
 
     /// The watch fired: does work lie beside idle lanes?
     fn watch(&mut self) {
         let shared = self.shared.clone();
-        // A swap, so that it acquires what was published by those who found the watch armed.
-        shared.watch_armed.swap(false, Ordering::SeqCst);
+        shared.watch.fired();
         let mut again = false;
         for kind in Kind::ALL {
             let (ring, idle) = (shared.board.submission(kind), shared.board.idle(kind));
-            let (head, tail) = (ring.head(), ring.tail());
-            if head < tail && idle.any_idle() {
-                // Does anything lie there since the last look?
-                let stale = head < self.seen[kind as usize];
-                again |= !stale || self.ring_idle(kind);
-            }
-            self.seen[kind as usize] = tail;
+            let set = |worker| shared.lanes[kind.lane(worker)].set();
+            again |= watch::look(&mut self.seen[kind as usize], ring, idle, set);
         }
         // A loop that reads completions may be held up by its own program; the backlog must not
         // wait for it.

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod cores;
 pub mod event;
 pub(crate) mod forked;
+pub mod heap;
 pub mod mapping;
 pub mod memfd;
 pub mod parker;

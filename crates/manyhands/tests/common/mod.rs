@@ -43,6 +43,17 @@ pub fn this_binary(test: &str) -> Command {
     command
 }
 
+/// Runs `test` in a process of its own, whatever the test runner does: true where that process is
+/// the one that calls.
+pub fn alone(test: &str) -> bool {
+    if std::env::var_os("MANYHANDS_TEST_ALONE").is_some_and(|name| name == test) {
+        return true;
+    }
+    let status = this_binary(test).env("MANYHANDS_TEST_ALONE", test).status();
+    assert!(status.unwrap().success());
+    false
+}
+
 impl Launcher for Reexec {
     fn launch(&mut self, _worker: usize, control: OwnedFd) -> Result<Launched, String> {
         let descriptor = control.as_raw_fd();

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -94,9 +95,53 @@ pub fn state(pid: u32) -> Option<char> {
     (state != 'Z').then_some(state)
 }
 
+/// Stops a process; returns when none of its threads runs any more.
+pub fn stop(pid: u32) {
+    signal(pid, libc::SIGSTOP);
+    let stopped = |task: &String| {
+        let stat = fs::read_to_string(format!("{task}/stat")).unwrap_or_default();
+        stat.rsplit(") ")
+            .next()
+            .is_some_and(|rest| rest.starts_with('T'))
+    };
+    while !tasks(pid).iter().all(stopped) {
+        thread::yield_now();
+    }
+}
+
 pub fn signal(pid: u32, signal: i32) {
     // SAFETY: sends a signal to a process; touches no memory.
     unsafe { libc::kill(pid as i32, signal) };
+}
+
+/// The memfds that a process holds, by inode.
+pub fn memfds(pid: u32) -> Vec<u64> {
+    let Ok(folder) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return Vec::new();
+    };
+    folder
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let name = fs::read_link(&path).ok()?;
+            name.to_str()?
+                .starts_with("/memfd:manyhands")
+                .then_some(fs::metadata(&path).ok()?.ino())
+        })
+        .collect()
+}
+
+/// Processes that hold any of these memfds.
+pub fn holders(files: &[u64]) -> Vec<u32> {
+    fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid| memfds(*pid).iter().any(|file| files.contains(file)))
+        .collect()
+}
+
+/// Threads of this process.
+pub fn threads() -> usize {
+    tasks(std::process::id()).len()
 }
 
 /// Descriptors that this process holds.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ use super::{CONTROL, START};
 
 pub const OPERATIONS: &[&str] = &[
     "echo", "double", "sleep", "spin", "panic", "abort", "exit", "pid", "allocate", "fork",
-    "items", "leak", "mark",
+    "items", "leak", "mark", "count",
 ];
 
 /// Items of a batch: an operation and an argument.
@@ -150,6 +151,11 @@ fn operate(name: &str, input: &[u8]) -> Vec<u8> {
             Vec::new()
         }
         "mark" => mark(number()),
+        "count" => {
+            static COUNT: AtomicU64 = AtomicU64::new(0);
+            let count = COUNT.fetch_add(1, Ordering::Relaxed);
+            count.to_le_bytes().to_vec()
+        }
         "spin" => {
             let end = Instant::now() + Duration::from_micros(number());
             while Instant::now() < end {
