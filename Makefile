@@ -33,7 +33,7 @@ demo:  ## one job four ways: fetch and parse the standard library over HTTP
 test: rust lint types pytest  ## everything: Rust, lints, types, pytest on every CPython found
 
 rust:  ## cargo fmt, clippy, tests, doc tests, loom models
-	$(STEP) "cargo fmt" cargo fmt --all --check
+	$(STEP) "cargo fmt" cargo fmt --all -- --check --color never
 	$(STEP) "cargo clippy" env PYO3_PYTHON=$(PYTHON) \
 		cargo clippy --workspace --all-targets --locked -- -D warnings
 	$(STEP) "cargo $(CARGO_TEST)" cargo $(CARGO_TEST) --locked

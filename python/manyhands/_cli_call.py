@@ -11,7 +11,7 @@ import itertools
 import json
 import pickle
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from manyhands._cli_target import Target
@@ -25,7 +25,7 @@ class Job(NamedTuple):
     with_input: bool  # results carry the input that they belong to
 
     def pack(self) -> bytes:
-        """What travels with each group of inputs, and costs next to nothing there."""
+        """What travels with the inputs: bytes cost next to nothing there."""
         return pickle.dumps(self)
 
 
@@ -33,38 +33,30 @@ class Job(NamedTuple):
 Outcome = tuple[bool, bytes]
 
 
-def call(packed: bytes, first: int, inputs: Sequence[bytes]) -> list[Outcome]:
-    """Do a job for each of `inputs`, which are numbered from `first` on."""
+def call(packed: bytes, index: int, text: bytes) -> Outcome:
+    """Do a job for one input, the `index`-th."""
     job = _unpack(packed)
-    outcomes = []
-    for index, text in enumerate(inputs, first):
-        try:
-            result = _function(job.target)(_argument(job, text))
-        except BaseException as error:
-            outcomes.append(failure(job, index, text, error))
-        else:
-            outcomes.append(_success(job, index, text, result))
-    return outcomes
+    try:
+        result = _function(job.target)(_argument(job, text))
+    except BaseException as error:
+        return failure(job, index, text, error)
+    return _success(job, index, text, result)
 
 
-async def call_coroutine(packed: bytes, first: int, inputs: Sequence[bytes]) -> list[Outcome]:
-    """As `call`, for an `async def`; one after the other, as `--concurrency` counts groups."""
+async def call_coroutine(packed: bytes, index: int, text: bytes) -> Outcome:
+    """As `call`, for an `async def`."""
     import asyncio
 
     job = _unpack(packed)
-    outcomes = []
-    for index, text in enumerate(inputs, first):
-        try:
-            result = await _function(job.target)(_argument(job, text))
-        except BaseException as error:
-            # A cancellation of ours is to be obeyed; the function's own is an error like others.
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            outcomes.append(failure(job, index, text, error))
-        else:
-            outcomes.append(_success(job, index, text, result))
-    return outcomes
+    try:
+        result = await _function(job.target)(_argument(job, text))
+    except BaseException as error:
+        # The pool's cancellation is to be obeyed; the function's own is an error like others.
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        return failure(job, index, text, error)
+    return _success(job, index, text, result)
 
 
 def failure(job: Job, index: int, text: bytes, error: BaseException) -> Outcome:

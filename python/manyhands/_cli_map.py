@@ -115,13 +115,13 @@ def _ending_at_once() -> Iterator[None]:
 
 
 def _window(options: argparse.Namespace, coroutine: bool) -> int:
-    """How many inputs may be in flight: enough that one slow input in front idles nobody soon."""
+    """How many inputs may be in flight: enough that a slow one in front keeps nobody idle."""
     from manyhands import usable_cores
+    from manyhands._cli_stream import INPUTS_IN_FLIGHT
 
     workers: int = options.workers or usable_cores()
-    at_once: int = workers * (options.concurrency if coroutine else 1)
-    chunksize: int = options.chunksize
-    return max(256, 4 * at_once * chunksize)
+    at_once: int = workers * (options.concurrency if coroutine else 1) * (options.chunksize or 1)
+    return max(INPUTS_IN_FLIGHT, 4 * at_once)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -167,10 +167,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     add(
         "--chunksize",
         type=_positive,
-        default=1,
         metavar="N",
-        help="hand inputs over in groups of up to N, for functions of microseconds (default: 1); "
-        "if a worker dies, its group is called again one by one",
+        help="hand inputs over in groups of up to N (default: by what they cost)",
     )
 
     # What follows -- is never an option; argparse versions disagree on it among inputs.

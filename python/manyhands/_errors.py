@@ -19,7 +19,18 @@ Account = tuple[bytes | None, str, str, str]
 class RemoteTraceback(Exception):
     """The traceback of an exception as text, from the worker where it was raised.
 
-    It is the `__cause__` of an exception that came from a worker.
+    It is the `__cause__` of an exception that came from a worker, so that Python shows both.
+
+    Attributes:
+        tb: The text.
+
+    >>> import manyhands as mh
+    >>> with mh.Pool(1) as pool:
+    ...     error = pool.submit(int, "x").exception()
+    >>> error
+    ValueError("invalid literal for int() with base 10: 'x'")
+    >>> isinstance(error.__cause__, mh.RemoteTraceback)
+    True
     """
 
     def __init__(self, tb: str) -> None:
@@ -37,6 +48,17 @@ class RemoteError(Exception):
         type_name: The qualified name of its type.
         message: Its text.
         traceback: Its traceback in the worker, as text.
+
+    >>> import manyhands as mh
+    >>> class Refusal(Exception):
+    ...     def __init__(self, host, port):  # pickle calls it with one argument
+    ...         super().__init__(f"{host}:{port} refuses")
+    >>> def connect():
+    ...     raise Refusal("localhost", 80)
+    >>> with mh.Pool(1) as pool:
+    ...     error = pool.submit(connect).exception()
+    >>> type(error), error.message
+    (<class 'manyhands._errors.RemoteError'>, 'localhost:80 refuses')
     """
 
     def __init__(self, type_name: str, message: str, traceback: str) -> None:
@@ -50,11 +72,29 @@ class RemoteError(Exception):
 
 
 class PoolBroken(BrokenExecutor):
-    """The pool can run nothing more; the text says why and what to do."""
+    """The pool can run nothing more; the text says why and what to do.
+
+    >>> import manyhands as mh
+    >>> pool = mh.Pool(1)
+    >>> pool.kill()
+    >>> pool.submit(abs, -7)
+    Traceback (most recent call last):
+    manyhands._errors.PoolBroken: the pool was killed
+    """
 
 
 class InitializerFailed(PoolBroken):
-    """The initializer ended every worker in a way that is no `Exception` (`SystemExit`, …)."""
+    """The initializer ended every worker in a way that is no `Exception` (`SystemExit`, …).
+
+    An `Exception` of the initializer's is raised as it is, with a note.
+
+    >>> import sys
+    >>> import manyhands as mh
+    >>> with mh.Pool(1, initializer=sys.exit, initargs=(3,)) as pool:
+    ...     pool.submit(abs, -7).result()
+    Traceback (most recent call last):
+    manyhands._errors.InitializerFailed: the initializer ended every worker: SystemExit(3)
+    """
 
 
 class WorkerDied(BrokenExecutor):
@@ -66,6 +106,15 @@ class WorkerDied(BrokenExecutor):
         signal: The signal that ended it, or `None`.
         task: The name of the function that it ran.
         seconds: How long the task had run.
+
+    >>> import os
+    >>> import manyhands as mh
+    >>> with mh.Pool(1) as pool:
+    ...     error = pool.submit(os._exit, 3).exception()
+    ...     pool.submit(abs, -7).result()
+    7
+    >>> print(error)  # doctest: +ELLIPSIS
+    worker ... exited with status 3 while it ran posix._exit (... s)
     """
 
     def __init__(
@@ -85,7 +134,16 @@ class WorkerDied(BrokenExecutor):
 
     @property
     def signal_name(self) -> str | None:
-        """The signal's name, such as `SIGKILL`."""
+        """The signal's name, such as `SIGKILL`; `None` if no signal ended the process.
+
+        >>> import os
+        >>> import manyhands as mh
+        >>> def crash():
+        ...     os.abort()
+        >>> with mh.Pool(1) as pool:
+        ...     pool.submit(crash).exception().signal_name
+        'SIGABRT'
+        """
         if self.signal is None:
             return None
         try:
@@ -111,11 +169,11 @@ def describe(error: BaseException) -> bytes:
 
     try:
         text = "".join(traceback.format_exception(error))
-    except Exception as failure:
+    except BaseException as failure:
         text = f"(the traceback cannot be formatted: {failure!r})\n"
     try:
         message = str(error)
-    except Exception as failure:
+    except BaseException as failure:
         message = f"(its text cannot be made: {failure!r})"
     kind = type(error)
     name = kind.__qualname__
@@ -128,12 +186,12 @@ def describe(error: BaseException) -> bytes:
 def _dumps(error: BaseException) -> bytes | None:
     try:
         pickled = pickle.dumps(error, protocol=5)
-    except Exception:
+    except BaseException:
         try:
             import cloudpickle
 
             pickled = cloudpickle.dumps(error, protocol=5)
-        except Exception:
+        except BaseException:
             return None
     return pickled
 
@@ -149,7 +207,8 @@ def rebuild(account: Account) -> BaseException:
             text += f"\n(the exception cannot be unpickled here: {failure!r})\n"
         else:
             if isinstance(error, BaseException):
-                error.__cause__ = cause
+                # Not by assignment, which some exceptions refuse (frozen dataclasses).
+                BaseException.__setattr__(error, "__cause__", cause)
                 return error
     remote = RemoteError(name, message, text)
     remote.__cause__ = cause

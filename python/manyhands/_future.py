@@ -24,14 +24,22 @@ T = TypeVar("T")
 class Future(FutureBase, concurrent.futures.Future[T], Generic[T]):
     """The outcome of a task, now or later.
 
-    It is a `concurrent.futures.Future`, so `concurrent.futures.wait` and `as_completed` and
-    `asyncio.wrap_future` take it; and it can be awaited on any running loop, by many at once. An
-    awaiter that is cancelled cancels the task (`asyncio.shield` keeps it from that).
+    It is a `concurrent.futures.Future` (PEP 3148), so `concurrent.futures.wait` and `as_completed`
+    and `asyncio.wrap_future` take it; and it can be awaited on any running loop, by many at once.
+    An awaiter that is cancelled withdraws the task if no worker has begun it, for all who wait
+    (`asyncio.shield` keeps it from that); a task under way goes on.
 
     >>> import manyhands as mh
     >>> with mh.Pool(1) as pool:
     ...     future = pool.submit(divmod, 17, 5)
     ...     future.result()
+    (3, 2)
+
+    >>> import asyncio
+    >>> async def main():
+    ...     async with mh.Pool(1) as pool:
+    ...         return await pool.submit(divmod, 17, 5)
+    >>> asyncio.run(main())
     (3, 2)
     """
 
@@ -55,15 +63,27 @@ class Future(FutureBase, concurrent.futures.Future[T], Generic[T]):
         return self.result(0)
 
     def set_running_or_notify_cancel(self) -> bool:
-        """Not for a pool's future: the pool does this itself."""
+        """Not for a pool's future: the pool does this itself.
+
+        Raises:
+            InvalidStateError: Always.
+        """
         raise concurrent.futures.InvalidStateError("a pool's future is set by its pool alone")
 
     def set_result(self, result: T) -> None:
-        """Not for a pool's future: the pool does this itself."""
+        """Not for a pool's future: the pool does this itself.
+
+        Raises:
+            InvalidStateError: Always.
+        """
         raise concurrent.futures.InvalidStateError("a pool's future is set by its pool alone")
 
     def set_exception(self, exception: BaseException | None) -> None:
-        """Not for a pool's future: the pool does this itself."""
+        """Not for a pool's future: the pool does this itself.
+
+        Raises:
+            InvalidStateError: Always.
+        """
         raise concurrent.futures.InvalidStateError("a pool's future is set by its pool alone")
 
     def __repr__(self) -> str:

@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,13 +69,22 @@ def _received(duplicate: Any) -> Handover:
 
 
 @contextmanager
-def interrupts_blocked() -> Iterator[None]:
-    """Ctrl-C reaches a new process only after it has said what to do with it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def signal_mask(mask: set[int]) -> Iterator[None]:
+    """A new process inherits this mask, and not that of the thread that starts it.
+
+    The launcher's thread blocks every signal; a process that inherited that would never be told of
+    the end of its children.
+    """
+    before = signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def workers_mask() -> set[int]:
+    """What the calling thread blocks, and Ctrl-C, until a new process can deal with it."""
+    return {*signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.SIGINT}
 
 
 def make_launcher(method: str, name: str, spec: WorkerSpec) -> Launcher:
@@ -91,6 +101,7 @@ class ContextLauncher:
         self._context: Any = multiprocessing.get_context(method)
         self._name = name
         self._spec = spec
+        self._mask = workers_mask()
         if method == "forkserver":
             _warm_forkserver()
 
@@ -101,7 +112,7 @@ class ContextLauncher:
                 args=(Handover(fd), self._spec),
                 name=f"{self._name}-{worker}",
             )
-            with interrupts_blocked():
+            with signal_mask(self._mask), _main_without_file():
                 process.start()
         finally:
             os.close(fd)
@@ -109,6 +120,23 @@ class ContextLauncher:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+@contextmanager
+def _main_without_file() -> Iterator[None]:
+    """A program read from standard input has no file that a worker could import, though its
+    main module names one (`<stdin>`), which multiprocessing would look for.
+    """
+    main = sys.modules.get("__main__")
+    file = getattr(main, "__file__", None)
+    if main is None or file is None or not file.startswith("<"):
+        yield
+        return
+    del main.__file__
+    try:
+        yield
+    finally:
+        main.__file__ = file
 
 
 class ContextChild:
@@ -121,7 +149,9 @@ class ContextChild:
     def reap(self) -> int | None:
         self._process.join()
         code: int | None = self._process.exitcode
-        self._process.close()
+        if code is not None:
+            # Else somebody else, such as os.wait() in the program, has taken the exit status.
+            self._process.close()
         return code
 
 
@@ -149,7 +179,7 @@ class ForkLauncher:
         self._template = context.Process(
             target=_template, args=(theirs, self._socket, name, spec), name=f"{name}-template"
         )
-        with interrupts_blocked():
+        with signal_mask(workers_mask()):
             self._template.start()
         theirs.close()
 
@@ -227,7 +257,7 @@ def _template(
             args=(Handover(descriptors[0]), requests, spec),
             name=f"{name}-{worker}",
         )
-        with interrupts_blocked():
+        with signal_mask(workers_mask()):
             process.start()
         os.close(descriptors[0])
         children[process.sentinel] = process

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
 import functools
 import inspect
 import pickle
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 __all__ = ["define", "dumps_by_value", "main_is_importable"]
@@ -47,17 +49,116 @@ def name_of(fn: Callable[..., Any]) -> str:
     return f"{module}.{name}" if module and module not in ("builtins", "__main__") else name
 
 
-def define(fn: Callable[..., Any], main_by_value: bool) -> tuple[bytes, bool, str]:
-    """A function's pickle, whether it is a coroutine function, and its name."""
+def define(fn: Callable[..., Any], main_by_value: bool) -> tuple[bytes, bool, str, bool]:
+    """A function's pickle, is it a coroutine function, its name, may its pickle change?"""
     if not callable(fn):
         raise TypeError(f"the first argument must be callable, not {type(fn).__name__}: {fn!r}")
     name = name_of(fn)
     try:
-        pickled = dumps(fn, None, main_by_value)
+        if not main_by_value and _is_plain_function_of_main(fn):
+            pickled = _define_both_ways(fn)
+        else:
+            pickled = dumps(fn, None, main_by_value)
     except Exception as error:
         error.add_note(f"The function {name} cannot be shipped to a worker.")
         raise
-    return pickled, is_coroutine_function(fn), name
+    return pickled, is_coroutine_function(fn), name, _may_change(fn, main_by_value)
+
+
+def _may_change(fn: Callable[..., Any], main_by_value: bool) -> bool:
+    """Can a later pickle of the same function hold something else?
+
+    Not if it is a name. By value it takes along what it uses: a closure's variables, globals,
+    defaults; only one that uses nothing but builtins, modules and its arguments stays the same.
+    """
+    if not (main_by_value and fn.__module__ == "__main__"):
+        try:
+            pickle.dumps(fn, protocol=5)
+        except Exception:
+            pass
+        else:
+            return False
+    if not isinstance(fn, FunctionType):
+        return True
+    if fn.__closure__ or fn.__defaults__ or fn.__kwdefaults__ or fn.__dict__:
+        return True
+    return not all(_is_constant(name, fn) for name in _names(fn.__code__))
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    """The globals and attributes that a function's code names, inner functions' included."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
+
+
+def _is_constant(name: str, fn: FunctionType) -> bool:
+    if name in fn.__globals__:
+        return isinstance(fn.__globals__[name], ModuleType)
+    return hasattr(builtins, name)
+
+
+MOST_BY_VALUE = 1 << 20
+"""Bytes that a function of the main module may have by value, with the globals that it uses."""
+
+
+def _is_plain_function_of_main(fn: Callable[..., Any]) -> bool:
+    return isinstance(fn, FunctionType) and fn.__module__ == "__main__"
+
+
+def _define_both_ways(fn: Callable[..., Any]) -> bytes:
+    """By name, so that it shares the main module's globals in a worker; and by value, for a worker
+    whose main module has no such name: what stands under `if __name__ == "__main__":`, or was
+    defined after a fork.
+    """
+    try:
+        by_name = pickle.dumps(fn, protocol=5)
+    except Exception:
+        return dumps(fn, None, True)
+    import cloudpickle
+
+    by_value = LimitedBytes(MOST_BY_VALUE)
+    try:
+        cloudpickle.Pickler(by_value, protocol=5).dump(fn)
+    except Exception:
+        # It uses what cannot travel, or much: by name is the way that remains.
+        return by_name
+    return pickle.dumps(ByNameOrValue(by_name, b"".join(by_value.parts)), protocol=5)
+
+
+class LimitedBytes:
+    """A file that takes so many bytes and no more."""
+
+    def __init__(self, limit: int) -> None:
+        self.parts: list[bytes] = []
+        self._left = limit
+
+    def write(self, data: bytes) -> int:
+        """Raises OverflowError past the limit."""
+        self._left -= len(data)
+        if self._left < 0:
+            raise OverflowError("more than may travel by value")
+        self.parts.append(bytes(data))
+        return len(data)
+
+
+class ByNameOrValue:
+    """Unpickles as the function of that name, or where there is none as that value."""
+
+    def __init__(self, by_name: bytes, by_value: bytes) -> None:
+        self.by_name = by_name
+        self.by_value = by_value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _load_either, (self.by_name, self.by_value)
+
+
+def _load_either(by_name: bytes, by_value: bytes) -> Any:
+    try:
+        return pickle.loads(by_name)
+    except AttributeError:
+        return pickle.loads(by_value)
 
 
 def dumps(value: Any, callback: Callable[[Any], Any] | None, by_value: bool) -> bytes:

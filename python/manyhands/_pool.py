@@ -37,8 +37,12 @@ _at_exit: dict[int, Any] = {}
 class Pool(PoolBase, concurrent.futures.Executor):
     """Worker processes that run functions, and coroutines many at once.
 
-    A worker that dies costs the task that it ran, which ends as `WorkerDied`; the pool goes on
-    with a new worker. The pool is also a `concurrent.futures.Executor`.
+    A worker that dies costs the tasks that it ran (one function, and the coroutines under way),
+    which end as `WorkerDied`; the pool goes on with a new worker. The pool is also a
+    `concurrent.futures.Executor` (PEP 3148). Large buffers travel beside the pickle (PEP 574).
+
+    At the end of a `with` or `async with` block the pool waits for what was submitted, except when
+    the block ends by `KeyboardInterrupt`, `SystemExit` or a cancellation: then workers are killed.
 
     Args:
         workers: Processes; by default as many as this process may use cores (its affinity and
@@ -54,12 +58,20 @@ class Pool(PoolBase, concurrent.futures.Executor):
 
     Raises:
         ValueError: A number is out of bounds, or a word is none of those above.
-        TypeError: The initializer is not callable.
+        TypeError: A number is no integer, or the initializer is not callable.
+        OSError: The system gives no memory, descriptor or process.
 
     >>> from manyhands import Pool
     >>> with Pool(2) as pool:
     ...     list(pool.map(abs, [-1, 2, -3]))
     [1, 2, 3]
+
+    >>> import asyncio
+    >>> async def main():
+    ...     async with Pool(2, concurrency=100) as pool:
+    ...         return await pool.map(asyncio.sleep, [0.1, 0.1], "ab")
+    >>> asyncio.run(main())
+    ['a', 'b']
     """
 
     def __init__(
@@ -156,6 +168,9 @@ class Pool(PoolBase, concurrent.futures.Executor):
         results are asked for, in the caller's thread or loop, and never far ahead of them; it
         may be asynchronous where the results are.
 
+        Nothing runs before the iteration begins. It ends with the first error; what has not
+        begun by then is withdrawn, as when the iteration is closed or abandoned.
+
         Args:
             fn: A function or a coroutine function.
             *iterables: One for each argument of `fn`.
@@ -165,10 +180,12 @@ class Pool(PoolBase, concurrent.futures.Executor):
             ordered: Results in order of the input, or else as they come.
             progress: Shows a bar on standard error.
 
-        Raises (while iterating):
-            TimeoutError: The time is over.
-            Exception: What `fn` raised, at the place of its item. What has not begun by then
-                is withdrawn, as when the iteration is closed or abandoned.
+        Raises:
+            TypeError: No iterable is given, or one is none; while iterating: one is asynchronous
+                and the iteration is not.
+            ValueError: `chunksize` or `buffersize` is less than 1.
+            TimeoutError: While iterating: the time is over.
+            Exception: While iterating: what `fn` raised, at the place of its item.
 
         >>> from manyhands import Pool
         >>> with Pool(2) as pool:
@@ -214,7 +231,7 @@ class Pool(PoolBase, concurrent.futures.Executor):
         ordered: bool = True,
         progress: bool = False,
     ) -> MapResults[Any]:
-        """As `map`, with one iterable of argument tuples.
+        """As `map`, with one iterable of argument tuples; raises what `map` does.
 
         >>> from manyhands import Pool
         >>> with Pool(2) as pool:
@@ -231,6 +248,13 @@ class Pool(PoolBase, concurrent.futures.Executor):
         Args:
             wait: Returns when no worker is left; else at once.
             cancel_futures: Withdraws what has not begun.
+
+        >>> from manyhands import Pool
+        >>> pool = Pool(1)
+        >>> future = pool.submit(abs, -7)
+        >>> pool.shutdown()
+        >>> future.result()
+        7
         """
         self._close(cancel_futures)
         if wait:
@@ -238,7 +262,16 @@ class Pool(PoolBase, concurrent.futures.Executor):
             self._forget_loops()
 
     def kill(self) -> None:
-        """Ends the workers at once, whatever they run; tasks not ended are cancelled."""
+        """Ends the workers at once, whatever they run; tasks not ended are cancelled.
+
+        >>> import time
+        >>> from manyhands import Pool
+        >>> pool = Pool(1)
+        >>> future = pool.submit(time.sleep, 60)
+        >>> pool.kill()
+        >>> future.cancelled()
+        True
+        """
         self._kill()
         self._join(None)
         self._forget_loops()

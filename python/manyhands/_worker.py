@@ -76,8 +76,16 @@ class CoroutineThread:
             lane = self._seat.coroutine_lane(loop, self._concurrency)
             loop.add_reader(lane.fileno(), lane.on_ready)
             loop.call_soon(lane.on_ready)
-            # Until the lane stops it: the pool closes, and nothing is under way.
-            loop.run_forever()
+            # Until the lane stops it: the pool closes, and nothing is under way. What a task
+            # does to the loop (it may stop it, or a callback of its may raise SystemExit) must
+            # not end the others.
+            while not lane.finished():
+                try:
+                    loop.run_forever()
+                except (SystemExit, KeyboardInterrupt) as error:
+                    loop.call_exception_handler(
+                        {"message": "a callback of a task raised", "exception": error}
+                    )
             loop.remove_reader(lane.fileno())
 
     def join(self) -> None:

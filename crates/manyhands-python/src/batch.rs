@@ -102,10 +102,10 @@ impl Batch {
                 let settled = other.map(|outcome| settle(py, outcome, &self.name));
                 let error = match settled {
                     Some(Settled::Error(error)) => error,
-                    _ => cancelled(),
+                    _ => cancelled().into_value(py),
                 };
                 for index in 0..count {
-                    errors.set_item(index, error.value(py))?;
+                    errors.set_item(index, &error)?;
                 }
                 return Ok((PyList::new(py, nothing())?, errors));
             }
@@ -115,7 +115,7 @@ impl Batch {
             match settle(py, outcome, &self.name) {
                 Settled::Value(value) => values.push(value),
                 Settled::Error(error) => {
-                    errors.set_item(index, error.value(py))?;
+                    errors.set_item(index, error)?;
                     values.push(py.None());
                 }
                 Settled::Cancelled => {

@@ -111,6 +111,10 @@ impl CoroutineLane {
         loop {
             let open = self.state.borrow().open;
             if let Some(key) = open {
+                if self.worker.is_spent() && self.has_items(key) {
+                    // The slot stays as it is: with this process's end, the rest goes to others.
+                    return Start::Nothing;
+                }
                 match self.take_item(py, key) {
                     Start::Nothing => self.end_batch_if_due(key),
                     start => return start,
@@ -162,6 +166,11 @@ impl CoroutineLane {
     fn fetch(&self, key: u64) -> Raw {
         let state = self.state.borrow();
         Raw::fetch(&self.worker, &state.lane, &state.jobs[&key].job)
+    }
+
+    fn has_items(&self, key: u64) -> bool {
+        let state = self.state.borrow();
+        state.jobs.get(&key).is_some_and(|active| state.lane.has_items(&active.job))
     }
 
     fn take_item<'py>(&self, py: Python<'py>, key: u64) -> Start<'py> {
@@ -281,6 +290,11 @@ impl CoroutineLane {
     fn fileno(&self) -> i32 {
         use std::os::fd::{AsFd, AsRawFd};
         self.state.borrow().lane.event().as_fd().as_raw_fd()
+    }
+
+    /// Is the pool, or this worker's share of it, done, and nothing under way?
+    fn finished(&self) -> bool {
+        self.worker.seat.is_closing() && self.state.borrow().under_way == 0
     }
 
     /// The descriptor was readable.

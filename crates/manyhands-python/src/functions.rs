@@ -1,8 +1,9 @@
 //! The functions that a pool has shipped: each definition goes to the workers once.
 //!
-//! Functions, built-in functions and classes are known by identity for as long as they live;
-//! other callables (bound methods, partials) may change between two calls, so each call ships
-//! them anew.
+//! Functions, built-in functions and classes are known by identity for as long as they live.
+//! What travels by value may change between two calls (a closure's variables, the globals that a
+//! lambda uses), so it is pickled at each call and shipped again when its pickle is another. Other
+//! callables (bound methods, partials) are shipped at each call.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +28,16 @@ pub(crate) struct Shipped {
 struct Known {
     object: Py<PyWeakrefReference>,
     shipped: Arc<Shipped>,
+    /// Its pickle, if that may change.
+    pickled: Option<Py<PyBytes>>,
+}
+
+/// A function as `_pickling.define` describes it.
+struct Defined<'py> {
+    pickled: Bound<'py, PyBytes>,
+    is_coroutine: bool,
+    name: String,
+    may_change: bool,
 }
 
 /// See the module's documentation.
@@ -54,16 +65,27 @@ impl Functions {
             || callable.is_exact_instance_of::<PyCFunction>()
             || callable.is_instance_of::<PyType>();
         if !constant {
-            return define(pool, callable, main_by_value);
+            return register(pool, define(callable, main_by_value)?, callable.py());
         }
         let py = callable.py();
         let identity = callable.as_ptr() as usize;
-        if let Some(known) = self.lock().get(&identity)
-            && known.object.bind(py).upgrade().is_some_and(|object| object.is(callable))
-        {
-            return Ok(known.shipped.clone());
+        let known = self.lock().get(&identity).and_then(|known| {
+            let same = known.object.bind(py).upgrade().is_some_and(|object| object.is(callable));
+            same.then(|| {
+                (known.shipped.clone(), known.pickled.as_ref().map(|pickled| pickled.clone_ref(py)))
+            })
+        });
+        if let Some((shipped, None)) = known {
+            return Ok(shipped);
         }
-        let shipped = define(pool, callable, main_by_value)?;
+        let defined = define(callable, main_by_value)?;
+        if let Some((shipped, Some(pickled))) = known
+            && pickled.as_bytes(py) == defined.pickled.as_bytes()
+        {
+            return Ok(shipped);
+        }
+        let pickled = defined.may_change.then(|| defined.pickled.clone().unbind());
+        let shipped = register(pool, defined, py)?;
         let object = PyWeakrefReference::new(callable)?.unbind();
         let mut gone = Vec::new();
         {
@@ -74,7 +96,7 @@ impl Functions {
                     known.iter().filter(|(_, entry)| dead(entry)).map(|(key, _)| *key).collect();
                 gone.extend(keys.iter().filter_map(|key| known.remove(key)));
             }
-            gone.extend(known.insert(identity, Known { object, shipped: shipped.clone() }));
+            gone.extend(known.insert(identity, Known { object, shipped: shipped.clone(), pickled }));
         }
         // Python objects go without the lock.
         drop(gone);
@@ -82,15 +104,16 @@ impl Functions {
     }
 }
 
-fn define(
-    pool: &Pool,
-    callable: &Bound<'_, PyAny>,
-    main_by_value: bool,
-) -> PyResult<Arc<Shipped>> {
+fn define<'py>(callable: &Bound<'py, PyAny>, main_by_value: bool) -> PyResult<Defined<'py>> {
     let py = callable.py();
     let define = helper(py)?.getattr(py, intern!(py, "define"))?;
-    let (pickled, is_coroutine, name): (Bound<'_, PyBytes>, bool, String) =
+    let (pickled, is_coroutine, name, may_change) =
         define.bind(py).call1((callable, main_by_value))?.extract()?;
+    Ok(Defined { pickled, is_coroutine, name, may_change })
+}
+
+fn register(pool: &Pool, defined: Defined<'_>, py: Python<'_>) -> PyResult<Arc<Shipped>> {
+    let Defined { pickled, is_coroutine, name, .. } = defined;
     let function =
         pool.register(&[pickled.as_bytes()]).map_err(|error| submit_error(py, &error))?;
     let kind = if is_coroutine { Kind::Coroutine } else { Kind::Function };

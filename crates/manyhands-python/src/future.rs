@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use manyhands::task::{Task, Waiter};
 use pyo3::exceptions::{PyRuntimeError, PyTimeoutError};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::OnceLockExt;
@@ -174,6 +175,27 @@ impl FutureBase {
     /// Takes the place of `concurrent.futures.Future.__init__`, which would make a condition.
     fn __init__(&self) {}
 
+    /// For the garbage collector. An exception that was raised holds the frames that it passed,
+    /// and one of those usually holds this future. (The frames can let go, so `__clear__` need
+    /// not exist.)
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self.settled.get() {
+            Some(Settled::Value(value)) => visit.call(value)?,
+            Some(Settled::Error(error)) => visit.call(error)?,
+            Some(Settled::Cancelled) | None => {}
+        }
+        if let Ok(watchers) = self.watchers.try_lock() {
+            for callback in &watchers.callbacks {
+                visit.call(callback)?;
+            }
+            if let Some((condition, waiters)) = &watchers.condition {
+                visit.call(condition)?;
+                visit.call(waiters)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The task's result; waits for it, at most `timeout` seconds.
     ///
     /// Raises:
@@ -181,11 +203,16 @@ impl FutureBase {
     ///     CancelledError: The task was cancelled.
     ///     WorkerDied: The worker's process died while it ran the task.
     ///     Exception: What the task raised, with the worker's traceback as its cause.
+    ///
+    ///     >>> import manyhands as mh
+    ///     >>> with mh.Pool(1) as pool:
+    ///     ...     pool.submit(divmod, 17, 5).result()
+    ///     (3, 2)
     #[pyo3(signature = (timeout=None))]
     fn result(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Py<PyAny>> {
         match self.wait(py, timeout)? {
             Settled::Value(value) => Ok(value.clone_ref(py)),
-            Settled::Error(error) => Err(error.clone_ref(py)),
+            Settled::Error(error) => Err(PyErr::from_value(error.bind(py).clone().into_any())),
             Settled::Cancelled => Err(build(py, "cancelled", ())),
         }
     }
@@ -195,16 +222,27 @@ impl FutureBase {
     /// Raises:
     ///     TimeoutError: It has not ended in time; it goes on.
     ///     CancelledError: The task was cancelled.
+    ///
+    ///     >>> import manyhands as mh
+    ///     >>> with mh.Pool(1) as pool:
+    ///     ...     pool.submit(divmod, 17, 0).exception()
+    ///     ZeroDivisionError('integer division or modulo by zero')
     #[pyo3(signature = (timeout=None))]
     fn exception(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<Py<PyAny>>> {
         match self.wait(py, timeout)? {
             Settled::Value(_) => Ok(None),
-            Settled::Error(error) => Ok(Some(error.value(py).clone().into_any().unbind())),
+            Settled::Error(error) => Ok(Some(error.clone_ref(py).into_any())),
             Settled::Cancelled => Err(build(py, "cancelled", ())),
         }
     }
 
     /// Has the task ended, in whatever way?
+    ///
+    ///     >>> import manyhands as mh
+    ///     >>> with mh.Pool(1) as pool:
+    ///     ...     future = pool.submit(abs, -7)
+    ///     >>> future.done()
+    ///     True
     fn done(&self, py: Python<'_>) -> PyResult<bool> {
         let inner = self.inner()?;
         if !inner.task.is_done() {
@@ -214,17 +252,36 @@ impl FutureBase {
     }
 
     /// Has a worker begun the task, and not ended it?
+    ///
+    ///     >>> import manyhands as mh
+    ///     >>> with mh.Pool(1) as pool:
+    ///     ...     future = pool.submit(abs, -7)
+    ///     >>> future.running()
+    ///     False
     fn running(&self) -> PyResult<bool> {
         let inner = self.inner()?;
         Ok(inner.core.pool.is_running(&inner.task))
     }
 
     /// Was the task withdrawn before it began?
+    ///
+    ///     >>> import manyhands as mh
+    ///     >>> with mh.Pool(1) as pool:
+    ///     ...     future = pool.submit(abs, -7)
+    ///     >>> future.cancelled()
+    ///     False
     fn cancelled(&self, py: Python<'_>) -> PyResult<bool> {
         self.is_cancelled(py)
     }
 
     /// Withdraws the task if it has not begun; tells whether it is withdrawn.
+    ///
+    ///     >>> import time
+    ///     >>> import manyhands as mh
+    ///     >>> with mh.Pool(1) as pool:
+    ///     ...     first = pool.submit(time.sleep, 0.1)
+    ///     ...     pool.submit(abs, -7).cancel()
+    ///     True
     fn cancel(&self, py: Python<'_>) -> PyResult<bool> {
         let inner = self.inner()?;
         if inner.task.is_done() {
@@ -235,6 +292,12 @@ impl FutureBase {
 
     /// Calls `fn(future)` when the task has ended: on the pool's callback thread, or at once in
     /// this one if it has already. What a callback raises is logged.
+    ///
+    ///     >>> import manyhands as mh
+    ///     >>> with mh.Pool(1) as pool:
+    ///     ...     future = pool.submit(abs, -7)
+    ///     ...     future.add_done_callback(lambda ended: print(ended.result()))
+    ///     7
     fn add_done_callback(slf: &Bound<'_, Self>, r#fn: Bound<'_, PyAny>) -> PyResult<()> {
         let this = slf.get();
         let registered = Self::register(slf)?;

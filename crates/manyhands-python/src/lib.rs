@@ -31,7 +31,12 @@ mod engine {
     #[pymodule_export]
     use crate::worker::WorkerSeat;
 
-    /// Cores that this process may use: the smaller of its affinity and its cgroup's quota.
+    /// Cores that this process may use: the smaller of its affinity and its cgroup's quota
+    /// (sched_getaffinity(2), cgroups(7)). So many workers a pool has by default.
+    ///
+    ///     >>> import manyhands as mh
+    ///     >>> mh.usable_cores() >= 1
+    ///     True
     #[pyo3::pyfunction]
     fn usable_cores() -> usize {
         manyhands::sys::cores::usable()

@@ -4,7 +4,7 @@
 use manyhands::arena::SpanGuard;
 use manyhands::process::SubmitError;
 use manyhands::task::{Broken, Death, Exit, Outcome, Payload};
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyBaseException, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
@@ -14,8 +14,15 @@ use crate::payload::{code, decode_result, load_all};
 /// How a task ended, for its caller.
 pub(crate) enum Settled {
     Value(Py<PyAny>),
-    Error(PyErr),
+    /// An object and no `PyErr`, so that the garbage collector can look at it.
+    Error(Py<PyBaseException>),
     Cancelled,
+}
+
+impl Settled {
+    fn error(py: Python<'_>, error: PyErr) -> Self {
+        Self::Error(error.into_value(py))
+    }
 }
 
 /// The package's module of exceptions.
@@ -50,25 +57,27 @@ pub(crate) fn settle(py: Python<'_>, outcome: Outcome, what: &str) -> Settled {
     match outcome {
         Outcome::Ended { code: code::ERROR, payload } => {
             let account = with_source(&payload, |source| load_all(py, source));
-            Settled::Error(match account {
+            let error = match account {
                 Ok(account) => build(py, "rebuild", (account,)),
                 Err(error) => error,
-            })
+            };
+            Settled::error(py, error)
         }
         Outcome::Ended { code, payload } => {
             match with_source(&payload, |source| decode_result(py, code, source)) {
                 Ok(value) => Settled::Value(value.unbind()),
-                Err(error) => Settled::Error(error),
+                Err(error) => Settled::error(py, error),
             }
         }
         Outcome::Cancelled => Settled::Cancelled,
-        Outcome::Died(death) => Settled::Error(died(py, death, what)),
+        Outcome::Died(death) => Settled::error(py, died(py, death, what)),
         Outcome::Broken(why) => match *why {
             Broken::Killed => Settled::Cancelled,
-            _ => Settled::Error(broken(py, &why)),
+            _ => Settled::error(py, broken(py, &why)),
         },
         Outcome::Batch { .. } => {
-            Settled::Error(PyRuntimeError::new_err("a batch where one task was submitted"))
+            let error = PyRuntimeError::new_err("a batch where one task was submitted");
+            Settled::error(py, error)
         }
     }
 }

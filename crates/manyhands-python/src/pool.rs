@@ -122,9 +122,6 @@ impl PoolBase {
         Ok(())
     }
 
-    /// submit(fn, /, *args, **kwargs)
-    /// --
-    ///
     /// Runs `fn(*args, **kwargs)` in a worker and returns its `Future` at once. A coroutine
     /// function runs on the worker's event loop, beside others; any other function in the
     /// worker's main thread.
@@ -133,6 +130,11 @@ impl PoolBase {
     ///     RuntimeError: The pool is shut down.
     ///     PoolBroken: The pool can run nothing more; says why.
     ///     TypeError, pickle.PicklingError: An argument can not be shipped; names it.
+    ///
+    ///     >>> import manyhands as mh
+    ///     >>> with mh.Pool(1) as pool:
+    ///     ...     pool.submit(int, "ff", base=16).result()
+    ///     255
     #[pyo3(signature = (func, /, *args, **kwargs))]
     fn submit<'py>(
         &self,

@@ -68,6 +68,11 @@ impl Worker {
         Ok(function)
     }
 
+    /// Has it begun its share of tasks? What is left of a batch then goes to others.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.left.load(Ordering::Relaxed) == 0
+    }
+
     /// One task, or item, is begun; after the last allowed one the worker retires.
     pub(crate) fn count(&self) {
         if self.left.load(Ordering::Relaxed) == u64::MAX {
@@ -222,7 +227,7 @@ impl WorkerSeat {
         loop {
             let job = match lane.try_next() {
                 Some(next) => next,
-                None => py.detach(|| lane.next())?,
+                None => py.detach(|| lane.wait_next())?,
             };
             match job {
                 Next::Job(job) => self.run(py, &mut lane, job),
@@ -287,6 +292,10 @@ impl WorkerSeat {
             };
             Report::new(py, ended)
                 .send(py, |code, parts| lane.complete_item(&mut job, item, code, parts));
+            if self.worker.is_spent() && lane.has_items(&job) {
+                // The slot stays as it is: with this process's end, the rest goes to others.
+                return;
+            }
         }
         lane.complete_batch(&job);
     }

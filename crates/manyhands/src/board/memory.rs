@@ -35,13 +35,7 @@ impl Board {
             file,
             geometry,
         };
-        let header = board.header();
-        header.slots.store(geometry.slots as u64, Ordering::Relaxed);
-        header
-            .workers
-            .store(geometry.workers as u64, Ordering::Relaxed);
-        header.cores.store(cores as u64, Ordering::Relaxed);
-        header.magic.store(MAGIC, Ordering::Release);
+        board.write_header(cores);
         Ok(board)
     }
 
@@ -76,6 +70,46 @@ impl Board {
         }
         board.geometry = geometry;
         Ok(board)
+    }
+
+    /// Are the words that never change as they were written?
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let header = self.header();
+        let magic = header.magic.load(Ordering::Relaxed);
+        let slots = header.slots.load(Ordering::Relaxed);
+        match magic == MAGIC && slots == self.geometry.slots as u64 {
+            true => Ok(()),
+            false => Err(format!("the header says {magic:#x} and {slots} slots")),
+        }
+    }
+
+    /// Makes it as new. No other process has it mapped any more.
+    pub(crate) fn reset(&self, cores: usize) {
+        let from = self.geometry.submissions_at();
+        let rest: &[AtomicU64] = self.array(from, (self.geometry.bytes() - from) / 8);
+        rest.iter()
+            .for_each(|word| word.store(0, Ordering::Relaxed));
+        for kind in Kind::ALL {
+            let words = &self.header().idle[kind as usize].0;
+            words
+                .iter()
+                .for_each(|word| word.store(0, Ordering::Relaxed));
+        }
+        self.closing().store(0, Ordering::Relaxed);
+        self.waiting().store(0, Ordering::Relaxed);
+        self.write_header(cores);
+    }
+
+    fn write_header(&self, cores: usize) {
+        let header = self.header();
+        header
+            .slots
+            .store(self.geometry.slots as u64, Ordering::Relaxed);
+        header
+            .workers
+            .store(self.geometry.workers as u64, Ordering::Relaxed);
+        header.cores.store(cores as u64, Ordering::Relaxed);
+        header.magic.store(MAGIC, Ordering::Release);
     }
 
     /// How large it is.
@@ -136,6 +170,14 @@ impl Board {
         let at = self.geometry.completions_at() + lane * self.geometry.completion_bytes();
         let cells = self.array(at + size_of::<RingEnds>(), self.geometry.slots);
         CompletionRing::new(self.one(at), cells)
+    }
+
+    /// Tasks that a worker's lane has in hand; idle bits may name a worker that there is none of,
+    /// where somebody has scribbled over them.
+    pub(crate) fn load(&self, kind: Kind, worker: usize) -> u32 {
+        let entries: &[WorkerEntry] = self.array(self.geometry.workers_at(), self.geometry.workers);
+        let load = |entry: &WorkerEntry| entry.load[kind as usize].load(Ordering::Relaxed);
+        entries.get(worker).map_or(u32::MAX, load)
     }
 
     pub(crate) fn worker(&self, worker: usize) -> &WorkerEntry {

@@ -70,25 +70,30 @@ impl<'a> SubmissionRing<'a> {
     pub(crate) fn publish(
         &self,
         ticket: Ticket,
-        state_of: impl Fn(u32) -> &'a AtomicU64,
+        state_of: impl Fn(u32) -> Option<&'a AtomicU64>,
     ) -> Result<(), Full> {
         let tail = self.ends.tail.load(Ordering::Relaxed);
         loop {
             // Pairs with the Release of whoever moved head: the cell has been read.
             let head = self.ends.head.load(Ordering::Acquire);
-            if tail.wrapping_sub(head) < self.cells.len() as u64 {
+            // A head past the tail is nobody's doing by these rules: the board's owner will
+            // find that out, and nothing is to be written meanwhile.
+            let taken = tail.checked_sub(head).ok_or(Full)?;
+            if taken < self.cells.len() as u64 {
                 break;
             }
             let first = Ticket::from_bits(self.cell(head).load(Ordering::Relaxed));
-            let state = SlotState::from_bits(state_of(first.slot).load(Ordering::Relaxed));
-            if state == SlotState::ready(first.generation) {
+            let ready = SlotState::ready(first.generation).to_bits();
+            if state_of(first.slot).is_some_and(|state| state.load(Ordering::Relaxed) == ready) {
                 return Err(Full);
             }
             self.pass(head);
         }
         self.cell(tail).store(ticket.to_bits(), Ordering::Relaxed);
         // Pairs with the Acquire load in `claim`.
-        self.ends.tail.store(tail + 1, Ordering::Release);
+        self.ends
+            .tail
+            .store(tail.wrapping_add(1), Ordering::Release);
         Ok(())
     }
 
@@ -123,10 +128,12 @@ impl<'a> SubmissionRing<'a> {
 
     /// A claim's last step: moves head past one cell; failure means that somebody has done it.
     pub(super) fn pass(&self, head: u64) {
-        let _helped =
-            self.ends
-                .head
-                .compare_exchange(head, head + 1, Ordering::Release, Ordering::Relaxed);
+        let _helped = self.ends.head.compare_exchange(
+            head,
+            head.wrapping_add(1),
+            Ordering::Release,
+            Ordering::Relaxed,
+        );
     }
 }
 
@@ -170,7 +177,9 @@ impl<'a> CompletionRing<'a> {
         let tail = self.ends.tail.load(Ordering::Relaxed);
         self.cell(tail).store(ticket.to_bits(), Ordering::Relaxed);
         // Pairs with the Acquire load in `pop`.
-        self.ends.tail.store(tail + 1, Ordering::Release);
+        self.ends
+            .tail
+            .store(tail.wrapping_add(1), Ordering::Release);
     }
 
     /// The parent's side: is there anything from `head` on?

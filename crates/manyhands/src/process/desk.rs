@@ -9,14 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::log;
 use super::waiters::{LoopDoor, ThreadWaiter};
 use crate::arena::{Arena, ArenaView, SpanRef};
 use crate::board::state::{Owner, Phase, Range, SlotState, Ticket};
 use crate::board::waiting::Mode;
-use crate::board::{Board, Definition, INLINE_BYTES, Kind, Place, Slot};
-use crate::sys::clock;
-use crate::task::{Death, Exit, Outcome, Payload, Task, Waiter};
+use crate::board::{Board, Definition, Kind, Slot};
+use crate::task::{Outcome, Task, Waiter};
 
 /// A function's definition, shipped once: it lies in the parent's arena for as long as anybody
 /// holds this.
@@ -44,12 +42,13 @@ pub(super) struct Staged {
     pub(super) input: Input,
 }
 
-/// What the parent knows about a slot.
+/// What the parent knows about a slot. The input is kept here as well, so that a task can be
+/// submitted again when the board can not be trusted any more.
 #[derive(Default)]
-struct Shadow {
-    generation: u32,
-    task: Option<Arc<Task>>,
-    input: Option<SpanRef>,
+pub(super) struct Shadow {
+    pub(super) generation: u32,
+    pub(super) task: Option<Arc<Task>>,
+    pub(super) input: Option<Input>,
 }
 
 /// The board holds what no worker can have written by the protocol.
@@ -99,12 +98,15 @@ pub(super) enum Life {
 }
 
 pub(super) struct Desk {
-    free: Vec<u32>,
-    shadow: Vec<Shadow>,
-    backlog: [VecDeque<Staged>; 2],
-    used: [usize; 2],
-    unpublished: VecDeque<(Kind, Ticket)>,
-    heads: Vec<u64>,
+    pub(super) free: Vec<u32>,
+    pub(super) shadow: Vec<Shadow>,
+    pub(super) backlog: [VecDeque<Staged>; 2],
+    pub(super) used: [usize; 2],
+    pub(super) unpublished: VecDeque<(Kind, Ticket)>,
+    /// Where the next completion of each lane lies.
+    pub(super) heads: Vec<u64>,
+    /// Tickets published to each ring: what its tail must say.
+    pub(super) tails: [u64; 2],
     pub(super) views: Vec<Option<Arc<ArenaView>>>,
     pub(super) epochs: Vec<u16>,
     /// Tasks that have not ended.
@@ -117,7 +119,12 @@ pub(super) struct Desk {
     pub(super) watchers: usize,
     pub(super) loops: Vec<Arc<LoopDoor>>,
     pub(super) life: Life,
-    arena: Arc<Arena>,
+    /// The board can not be trusted; says what was found. Nothing is read from it or put on it
+    /// until the workers are dead and it has been made anew.
+    pub(super) scribbled: Option<String>,
+    /// How often that has happened.
+    pub(super) rebuilt: u32,
+    pub(super) arena: Arc<Arena>,
 }
 
 impl Desk {
@@ -130,6 +137,7 @@ impl Desk {
             used: [0; 2],
             unpublished: VecDeque::new(),
             heads: vec![0; geometry.lanes()],
+            tails: [0; 2],
             views: vec![None; geometry.workers],
             epochs: vec![0; geometry.workers],
             outstanding: 0,
@@ -139,6 +147,8 @@ impl Desk {
             watchers: 0,
             loops: Vec::new(),
             life: Life::Open,
+            scribbled: None,
+            rebuilt: 0,
             arena,
         }
     }
@@ -148,16 +158,11 @@ impl Desk {
         self.unpublished.len() + self.backlog.iter().map(VecDeque::len).sum::<usize>()
     }
 
-    /// Does anything wait for completions to make room: for a slot, or for a cell of a ring?
-    pub(super) fn wants_room(&self) -> bool {
-        self.backlog() > 0 || !self.unpublished.is_empty()
-    }
-
     /// May a task of this kind take a slot now? Each kind leaves a quarter to the other, so that
     /// tasks that wait on the network never keep functions from running, nor the reverse.
     pub(super) fn has_room(&self, kind: Kind) -> bool {
         let quota = self.shadow.len() - self.shadow.len() / 4;
-        !self.free.is_empty() && self.used[kind as usize] < quota
+        self.scribbled.is_none() && !self.free.is_empty() && self.used[kind as usize] < quota
     }
 
     /// Takes a task in: into a slot if one is free and none waits before it.
@@ -171,34 +176,24 @@ impl Desk {
     ) {
         self.outstanding += 1;
         let kind = task.kind();
+        let input = match span {
+            Some(span) => Input::Span(span),
+            None => Input::Bytes(parts.concat().into_boxed_slice()),
+        };
+        let staged = Staged {
+            task: task.clone(),
+            input,
+        };
         if self.backlog[kind as usize].is_empty() && self.has_room(kind) {
-            self.place(board, task.clone(), effects, |slot| match span {
-                Some(span) => slot.set_input_span(span, task.is_batch()),
-                None => slot.set_input_inline(parts, task.is_batch()),
-            });
-            if let (Some(span), Some(at)) = (span, task.place()) {
-                self.shadow[at.slot as usize].input = Some(span);
-            }
+            self.place(board, staged, effects);
         } else {
-            let input = match span {
-                Some(span) => Input::Span(span),
-                None => Input::Bytes(parts.concat().into_boxed_slice()),
-            };
-            self.backlog[kind as usize].push_back(Staged {
-                task: task.clone(),
-                input,
-            });
+            self.backlog[kind as usize].push_back(staged);
         }
     }
 
     /// Puts a task into a free slot and publishes it.
-    fn place(
-        &mut self,
-        board: &Board,
-        task: Arc<Task>,
-        effects: &mut Effects,
-        write: impl FnOnce(&Slot),
-    ) {
+    fn place(&mut self, board: &Board, staged: Staged, effects: &mut Effects) {
+        let Staged { task, input } = staged;
         let index = self.free.pop().expect("the caller saw a free slot");
         let slot = board.slot(index).expect("free slots are within the board");
         let shadow = &mut self.shadow[index as usize];
@@ -208,7 +203,11 @@ impl Desk {
         };
         let function = task.function().expect("markers are never submitted");
         slot.set_function(function.definition);
-        write(slot);
+        match &input {
+            Input::Bytes(bytes) => slot.set_input_inline(&[bytes], task.is_batch()),
+            Input::Span(span) => slot.set_input_span(*span, task.is_batch()),
+        }
+        shadow.input = Some(input);
         slot.clear_log();
         let items = Range {
             next: 0,
@@ -226,12 +225,38 @@ impl Desk {
         self.publish(board, kind, ticket, effects);
     }
 
-    fn publish(&mut self, board: &Board, kind: Kind, ticket: Ticket, effects: &mut Effects) {
-        let slot_of = |slot| &board.slot(slot).expect("the parent wrote the cell").state;
-        match board.submission(kind).publish(ticket, slot_of) {
-            Ok(()) => effects.published[kind as usize] += 1,
+    pub(super) fn publish(
+        &mut self,
+        board: &Board,
+        kind: Kind,
+        ticket: Ticket,
+        effects: &mut Effects,
+    ) {
+        match board
+            .submission(kind)
+            .publish(ticket, |slot| board.slot(slot).map(|slot| &slot.state))
+        {
+            Ok(()) => {
+                effects.published[kind as usize] += 1;
+                self.tails[kind as usize] += 1;
+            }
             Err(_full) => self.unpublished.push_back((kind, ticket)),
         }
+    }
+
+    /// Are the words that only the parent writes, and that no task names, as it wrote them?
+    pub(super) fn check(&self, board: &Board) -> Result<(), Scribbled> {
+        if self.scribbled.is_some() {
+            return Ok(());
+        }
+        for kind in Kind::ALL {
+            let (ring, due) = (board.submission(kind), self.tails[kind as usize]);
+            if ring.tail() != due || ring.head() > due {
+                let found = format!("{:?} tasks: {}..{}", kind, ring.head(), ring.tail());
+                return Err(Scribbled(format!("{found} where ..{due} was due")));
+            }
+        }
+        board.check().map_err(Scribbled)
     }
 
     /// Fills free slots from the backlog.
@@ -252,26 +277,19 @@ impl Desk {
                     effects.ended.push(staged.task);
                     continue;
                 }
-                let batch = staged.task.is_batch();
-                self.place(board, staged.task.clone(), effects, |slot| {
-                    match &staged.input {
-                        Input::Bytes(bytes) => slot.set_input_inline(&[bytes], batch),
-                        Input::Span(span) => slot.set_input_span(*span, batch),
-                    }
-                });
-                if let (Input::Span(span), Some(at)) = (&staged.input, staged.task.place()) {
-                    self.shadow[at.slot as usize].input = Some(*span);
-                }
+                self.place(board, staged, effects);
             }
         }
     }
 
     /// Is there any completion to read?
     pub(super) fn has_completions(&self, board: &Board) -> bool {
-        self.heads
-            .iter()
-            .enumerate()
-            .any(|(lane, head)| board.completion(lane).has_more(*head))
+        self.scribbled.is_none()
+            && self
+                .heads
+                .iter()
+                .enumerate()
+                .any(|(lane, head)| board.completion(lane).has_more(*head))
     }
 
     /// Reads all completions and fills the freed slots; gives how many there were.
@@ -280,6 +298,9 @@ impl Desk {
         board: &Board,
         effects: &mut Effects,
     ) -> Result<usize, Scribbled> {
+        if self.scribbled.is_some() {
+            return Ok(0);
+        }
         let mut count = 0;
         for lane in 0..self.heads.len() {
             while let Some(ticket) = board.completion(lane).pop(&mut self.heads[lane]) {
@@ -307,72 +328,15 @@ impl Desk {
         Ok(count)
     }
 
-    /// Reads the outcome of a slot that is DONE, and frees it.
-    fn take(
-        &mut self,
-        slot: &Slot,
-        index: u32,
-        worker: usize,
-        effects: &mut Effects,
-    ) -> Result<(), Scribbled> {
-        let task = self.shadow[index as usize].task.clone();
-        let task = task.ok_or_else(|| Scribbled(format!("slot {index} is nobody's")))?;
-        let outcome = if task.is_batch() {
-            let items = self.read_log(slot, worker)?;
-            task.add_items(items);
-            let elapsed = Duration::from_nanos(slot.elapsed.load(Ordering::Relaxed));
-            // What has no record was withdrawn by the parent before it began.
-            task.with_the_rest_cancelled(elapsed)
-        } else {
-            let (code, place) = slot
-                .output()
-                .ok_or_else(|| Scribbled(format!("slot {index}: output in no known place")))?;
-            Outcome::Ended {
-                code,
-                payload: self.payload(slot, worker, place)?,
-            }
-        };
-        self.free(slot, index);
-        self.outstanding -= usize::from(!task.is_done());
-        effects.end(task, outcome);
-        Ok(())
-    }
-
-    fn payload(&self, slot: &Slot, worker: usize, place: Place) -> Result<Payload, Scribbled> {
-        match place {
-            Place::Inline(len) => {
-                let mut bytes = [0; INLINE_BYTES];
-                slot.copy_output(&mut bytes[..len]);
-                Ok(Payload::Bytes(bytes[..len].into()))
-            }
-            Place::Span(span) => self.span(worker, span).map(Payload::Span),
-        }
-    }
-
-    fn span(&self, worker: usize, span: SpanRef) -> Result<crate::arena::SpanGuard, Scribbled> {
-        let view = self.views[worker].as_ref();
-        let view = view.ok_or_else(|| Scribbled(format!("worker {worker} has no arena")))?;
-        view.span(span)
-            .map_err(|error| Scribbled(error.to_string()))
-    }
-
-    fn read_log(&self, slot: &Slot, worker: usize) -> Result<Vec<(u32, Outcome)>, Scribbled> {
-        let (span, records) = slot.log();
-        if records == 0 && span.len == 0 {
-            return Ok(Vec::new());
-        }
-        log::read(span, records, |span| self.span(worker, span))
-    }
-
     /// Gives a slot back: the next generation, the input's span released.
-    fn free(&mut self, slot: &Slot, index: u32) {
+    pub(super) fn free(&mut self, slot: &Slot, index: u32) {
         let shadow = &mut self.shadow[index as usize];
         shadow.generation = shadow.generation.wrapping_add(1);
         slot.state.store(
             SlotState::free(shadow.generation).to_bits(),
             Ordering::Release,
         );
-        if let Some(span) = shadow.input.take() {
+        if let Some(Input::Span(span)) = shadow.input.take() {
             self.arena.release(span);
         }
         if let Some(task) = shadow.task.take() {
@@ -399,6 +363,10 @@ impl Desk {
             effects.end(task.clone(), Outcome::Cancelled);
             return true;
         };
+        if self.scribbled.is_some() {
+            // Whether it has begun, nobody can say.
+            return false;
+        }
         let slot = board.slot(ticket.slot).expect("placed by the parent");
         let ready = SlotState::ready(ticket.generation).to_bits();
         let mine = SlotState::free(ticket.generation.wrapping_add(1)).to_bits();
@@ -461,129 +429,5 @@ impl Desk {
                 state.phase(),
                 Some(Phase::Claimed | Phase::Running | Phase::Done)
             )
-    }
-
-    /// After a worker's process has exited: ends what it was running, submits again what it
-    /// had not begun.
-    pub(super) fn recover(
-        &mut self,
-        board: &Board,
-        worker: usize,
-        pid: u32,
-        exit: Exit,
-        effects: &mut Effects,
-    ) -> Result<(), Scribbled> {
-        self.drain(board, effects)?;
-        for kind in Kind::ALL {
-            board.idle(kind).set_busy(worker);
-            board.worker(worker).load[kind as usize].store(0, Ordering::Relaxed);
-        }
-        let epoch = self.epochs[worker];
-        for index in 0..self.shadow.len() as u32 {
-            let Some(task) = self.shadow[index as usize].task.clone() else {
-                continue;
-            };
-            let slot = board.slot(index).expect("as many slots as shadows");
-            let state = SlotState::from_bits(slot.state.load(Ordering::Acquire));
-            let owner = state.owner();
-            if usize::from(owner.lane) / 2 != worker || owner.epoch != epoch {
-                continue;
-            }
-            let ran = clock::now().saturating_sub(slot.started.load(Ordering::Relaxed));
-            let death = Death {
-                pid,
-                exit,
-                ran: Duration::from_nanos(ran),
-            };
-            match state.phase() {
-                Some(Phase::Done) => self.take(slot, index, worker, effects)?,
-                Some(Phase::Claimed) => self.again(board, slot, index, effects),
-                Some(Phase::Running) if task.is_batch() => {
-                    self.recover_batch(board, slot, index, worker, death, effects)?;
-                }
-                Some(Phase::Running) => {
-                    self.free(slot, index);
-                    self.outstanding -= usize::from(!task.is_done());
-                    effects.end(task, Outcome::Died(death));
-                }
-                _ => {}
-            }
-        }
-        self.refill(board, effects);
-        Ok(())
-    }
-
-    fn recover_batch(
-        &mut self,
-        board: &Board,
-        slot: &Slot,
-        index: u32,
-        worker: usize,
-        death: Death,
-        effects: &mut Effects,
-    ) -> Result<(), Scribbled> {
-        let Some(task) = self.shadow[index as usize].task.clone() else {
-            return Ok(());
-        };
-        let range = Range::from_bits(slot.range.load(Ordering::Acquire));
-        let next = range.next.min(task.items());
-        task.add_items(self.read_log(slot, worker)?);
-        let begun = |item: &u32| *item < next;
-        let dead = task.missing_items().into_iter().filter(begun);
-        let mut ended: Vec<_> = dead.map(|item| (item, Outcome::Died(death))).collect();
-        // Items past `end` were withdrawn by the parent.
-        ended.extend((range.end.max(next)..task.items()).map(|item| (item, Outcome::Cancelled)));
-        task.add_items(ended);
-        match task.take_items() {
-            Some(items) => {
-                self.free(slot, index);
-                self.outstanding -= usize::from(!task.is_done());
-                effects.end(
-                    task,
-                    Outcome::Batch {
-                        items,
-                        elapsed: death.ran,
-                    },
-                );
-            }
-            None => self.again(board, slot, index, effects),
-        }
-        Ok(())
-    }
-
-    /// Publishes a slot once more, in a new generation; a batch goes on at its range.
-    fn again(&mut self, board: &Board, slot: &Slot, index: u32, effects: &mut Effects) {
-        let shadow = &mut self.shadow[index as usize];
-        shadow.generation = shadow.generation.wrapping_add(1);
-        let ticket = Ticket {
-            slot: index,
-            generation: shadow.generation,
-        };
-        let Some(task) = &shadow.task else { return };
-        let kind = task.kind();
-        task.set_place(Some(ticket));
-        slot.clear_log();
-        slot.state.store(
-            SlotState::ready(ticket.generation).to_bits(),
-            Ordering::Release,
-        );
-        self.publish(board, kind, ticket, effects);
-    }
-
-    /// Ends every task that has not ended: the pool is broken, or was ended by force.
-    pub(super) fn end_all(&mut self, outcome: impl Fn() -> Outcome, effects: &mut Effects) {
-        for shadow in &mut self.shadow {
-            if let Some(task) = shadow.task.take() {
-                self.used[task.kind() as usize] -= 1;
-                effects.end(task, outcome());
-            }
-        }
-        for backlog in &mut self.backlog {
-            for staged in backlog.drain(..) {
-                effects.end(staged.task, outcome());
-            }
-        }
-        self.unpublished.clear();
-        self.outstanding = 0;
     }
 }

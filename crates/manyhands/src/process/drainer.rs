@@ -47,7 +47,7 @@ impl Shared {
                 (Drainer::Loop(door), doorbell, Mode::Eager)
             }
             Some(_) => (Drainer::Supervisor, SUPERVISOR_DOORBELL, Mode::Eager),
-            None if desk.wants_room() || desk.life >= Life::Draining => {
+            None if desk.backlog() > 0 || desk.life >= Life::Draining => {
                 (Drainer::Supervisor, SUPERVISOR_DOORBELL, Mode::Lazy)
             }
             None => {
@@ -58,7 +58,7 @@ impl Shared {
                 return;
             }
         };
-        if matches!(next, Drainer::Loop(_)) && desk.wants_room() {
+        if matches!(next, Drainer::Loop(_)) && desk.backlog() > 0 {
             // The loop may be held up by its own program; what waits must not wait for that.
             self.arm_watch(WATCH);
         }
@@ -102,6 +102,20 @@ impl Shared {
     pub(super) fn drain(&self, desk: &mut Desk, effects: &mut Effects) {
         if let Err(scribbled) = desk.drain(&self.board, effects) {
             self.scribbled(desk, scribbled, effects);
+        }
+    }
+
+    /// Looks whether the board is still as the rules have it.
+    pub(super) fn check_board(&self) {
+        let mut effects = Effects::default();
+        let mut desk = self.lock();
+        self.check(&mut desk, &mut effects);
+        self.finish(desk, effects);
+    }
+
+    fn check(&self, desk: &mut Desk, effects: &mut Effects) {
+        if let Err(found) = desk.check(&self.board) {
+            self.scribbled(desk, found, effects);
         }
     }
 
@@ -188,6 +202,7 @@ impl Shared {
         let end = loop {
             let mut effects = Effects::default();
             self.drain(&mut desk, &mut effects);
+            self.check(&mut desk, &mut effects);
             desk = self.refresh(desk, effects);
             let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
             match woken {

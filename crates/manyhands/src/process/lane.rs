@@ -167,9 +167,13 @@ impl Lane {
         }
         let board = &self.seat.board;
         let (idle, ring) = (board.idle(self.kind), board.submission(self.kind));
-        let load =
-            |worker: usize| board.worker(worker).load[self.kind as usize].load(Ordering::Relaxed);
-        let set = |worker: usize| self.seat.lanes[self.kind.lane(worker)].set();
+        let load = |worker: usize| board.load(self.kind, worker);
+        // Another lane's bits were read from the board: there may be no such lane.
+        let set = |worker: usize| {
+            if let Some(event) = self.seat.lanes.get(self.kind.lane(worker)) {
+                event.set();
+            }
+        };
         idle.pass_on(self.worker(), ring, load, set);
     }
 
@@ -204,7 +208,7 @@ impl Lane {
     ///
     /// # Errors
     /// As poll(2); does not happen on a sound system.
-    pub fn next(&mut self) -> io::Result<Next> {
+    pub fn wait_next(&mut self) -> io::Result<Next> {
         loop {
             if let Some(next) = self.try_next() {
                 return Ok(next);
@@ -339,7 +343,7 @@ impl Lane {
             let range = Range::from_bits(bits);
             (range.next < range.end).then(|| {
                 Range {
-                    next: range.next + 1,
+                    next: range.next.wrapping_add(1),
                     ..range
                 }
                 .to_bits()
@@ -348,6 +352,12 @@ impl Lane {
         let range = &self.slot(job).range;
         let taken = range.fetch_update(Ordering::AcqRel, Ordering::Relaxed, take);
         taken.ok().map(|bits| Range::from_bits(bits).next)
+    }
+
+    /// Has the batch items that nobody has begun?
+    #[must_use]
+    pub fn has_items(&self, job: &Job) -> bool {
+        !Self::items_of(self.slot(job)).is_empty()
     }
 
     /// Ends one item of a batch.
@@ -387,7 +397,10 @@ impl Lane {
         let lane = self.kind.lane(self.worker());
         self.seat.board.completion(lane).push(job.ticket);
         let ended = &self.entry().ended[self.kind as usize];
-        ended.store(ended.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        ended.store(
+            ended.load(Ordering::Relaxed).wrapping_add(1),
+            Ordering::Relaxed,
+        );
         self.ring(false);
     }
 

@@ -22,6 +22,10 @@ use crate::task::{Broken, Outcome, Task};
 /// How long work may lie untouched beside an idle lane before others are woken for it.
 pub(super) const WATCH: Duration = Duration::from_millis(10);
 
+/// Boards that a pool makes anew before it gives up: one that is scribbled over so often will be
+/// again.
+const MOST_REBUILDS: u32 = 8;
+
 /// How large a pool is.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -119,11 +123,22 @@ impl Shared {
     fn wake_lanes(&self, kind: Kind, published: usize) {
         let idle = self.board.idle(kind);
         let ring = self.board.submission(kind);
-        let load = |worker| self.board.worker(worker).load[kind as usize].load(Ordering::Relaxed);
-        let set = |worker| self.lanes[kind.lane(worker)].set();
-        idle.wake(|| ring.len(), published, load, set);
+        let load = |worker| self.board.load(kind, worker);
+        idle.wake(
+            || ring.len(),
+            published,
+            load,
+            |worker| self.ring_lane(kind, worker),
+        );
         if idle.any_idle() {
             self.arm_watch(WATCH);
+        }
+    }
+
+    /// Writes a lane's eventfd. The worker's number was read from the board: there may be none.
+    pub(super) fn ring_lane(&self, kind: Kind, worker: usize) {
+        if let Some(event) = self.lanes.get(kind.lane(worker)) {
+            event.set();
         }
     }
 
@@ -162,8 +177,15 @@ impl Shared {
         self.kick.set();
     }
 
+    /// The board can not be trusted: the supervisor will end the workers and make it anew, or
+    /// break the pool where that does not help.
     pub(super) fn scribbled(&self, desk: &mut Desk, found: Scribbled, effects: &mut Effects) {
-        self.break_pool(desk, Broken::Board(found.0), effects);
+        if desk.rebuilt >= MOST_REBUILDS || desk.life >= Life::Stopping {
+            self.break_pool(desk, Broken::Board(found.0), effects);
+        } else if desk.scribbled.is_none() {
+            desk.scribbled = Some(found.0);
+            self.kick.set();
+        }
     }
 
     /// The last worker is gone.
@@ -281,9 +303,9 @@ impl Pool {
         if !desk.has_room(kind) {
             shared.drain(&mut desk, &mut effects);
         }
-        let waited = desk.wants_room();
+        let waited = desk.backlog() > 0;
         desk.accept(&shared.board, &task, parts, span, &mut effects);
-        if !waited && desk.wants_room() {
+        if !waited && desk.backlog() > 0 {
             shared.settle(&mut desk);
         }
         shared.finish(desk, effects);

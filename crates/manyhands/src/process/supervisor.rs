@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 
 use super::SUPERVISOR_DOORBELL;
-use super::desk::{Drainer, Effects, Life};
+use super::desk::{Desk, Drainer, Effects, Life};
 use super::launch::{self, Child, Launcher, Request};
 use super::pool::{Shared, WATCH};
 use super::welcome::{self, Answer, Place};
@@ -130,6 +130,7 @@ impl Supervisor {
             for event in self.shared.take_events() {
                 self.handle(event);
             }
+            self.rebuild_if_due();
             if self.stop_if_due() {
                 break;
             }
@@ -231,7 +232,7 @@ impl Supervisor {
                 self.start_failures += 1;
                 if self.start_failures >= self.seats.len().max(3) {
                     self.give_up(Broken::Start(text));
-                } else if self.shared.lock().life < Life::Stopping {
+                } else if self.may_launch() {
                     self.replace(worker);
                 }
             }
@@ -347,12 +348,12 @@ impl Supervisor {
         let mut desk = shared.lock();
         let before = desk.outstanding;
         if desk.life < Life::Stopped
+            && desk.scribbled.is_none()
             && let Err(found) = desk.recover(&shared.board, worker, pid, exit, &mut effects)
         {
             shared.scribbled(&mut desk, found, &mut effects);
         }
         let cost = desk.outstanding < before;
-        let stopping = desk.life >= Life::Stopping;
         desk.views[worker] = None;
         // It may have been about to ring the drainer.
         shared.settle_again(&mut desk);
@@ -362,7 +363,7 @@ impl Supervisor {
                 self.ring_idle(kind);
             }
         }
-        if stopping {
+        if !self.may_launch() {
             return;
         }
         if !answered {
@@ -390,21 +391,19 @@ impl Supervisor {
 
     fn replace(&mut self, worker: usize) {
         if let Err(error) = self.launch(worker) {
-            self.give_up(Broken::Start(format!("no worker could be started: {error}")));
+            self.give_up(Broken::Start(format!(
+                "no worker could be started: {error}"
+            )));
         }
     }
 
+    /// Tasks that the workers ended so far, as far as the board can be believed.
     fn tasks_ended(&self) -> u64 {
         let board = &self.shared.board;
-        let count = |worker| -> u64 {
-            board
-                .worker(worker)
-                .ended
-                .iter()
-                .map(|lane| lane.load(Ordering::Relaxed))
-                .sum()
-        };
-        (0..self.seats.len()).map(count).sum()
+        let lanes = (0..self.seats.len()).flat_map(|worker| &board.worker(worker).ended);
+        lanes.fold(0, |sum, lane| {
+            sum.wrapping_add(lane.load(Ordering::Relaxed))
+        })
     }
 
     fn ring_idle(&self, kind: Kind) {
@@ -412,24 +411,72 @@ impl Supervisor {
         let _roused = shared
             .board
             .idle(kind)
-            .ring_all(|worker| shared.lanes[kind.lane(worker)].set());
+            .ring_all(|worker| shared.ring_lane(kind, worker));
+    }
+
+    /// Not while the pool ends, nor while its board cannot be trusted.
+    fn may_launch(&self) -> bool {
+        let desk = self.shared.lock();
+        desk.life < Life::Stopping && desk.scribbled.is_none()
+    }
+
+    /// A board that was scribbled over is made anew once the workers, who could do it again, are
+    /// dead.
+    fn rebuild_if_due(&mut self) {
+        let shared = self.shared.clone();
+        let due = |desk: &Desk| desk.scribbled.is_some() && desk.life < Life::Stopping;
+        if !due(&shared.lock()) {
+            return;
+        }
+        self.kill_workers();
+        if !self.all_vacant() {
+            return;
+        }
+        let mut effects = Effects::default();
+        let mut desk = shared.lock();
+        if due(&desk) {
+            desk.rebuild(&shared.board, &mut effects);
+        }
+        self.seen = [0; 2];
+        shared.settle_again(&mut desk);
+        shared.finish(desk, effects);
+        for worker in 0..self.seats.len() {
+            self.replace(worker);
+        }
+    }
+
+    fn kill_workers(&self) {
+        for seat in &self.seats {
+            if let Worker::Alive { process, .. } = &seat.worker
+                && let Err(error) = process.kill()
+            {
+                unreachable!("SIGKILL to a worker of one's own: {error}");
+            }
+        }
+    }
+
+    fn all_vacant(&self) -> bool {
+        self.seats
+            .iter()
+            .all(|seat| matches!(seat.worker, Worker::Vacant))
     }
 
     /// The watch fired: does work lie beside idle lanes?
     fn watch(&mut self) {
         let shared = self.shared.clone();
         shared.watch.fired();
+        shared.check_board();
         let mut again = false;
         for kind in Kind::ALL {
             let (ring, idle) = (shared.board.submission(kind), shared.board.idle(kind));
-            let set = |worker| shared.lanes[kind.lane(worker)].set();
+            let set = |worker| shared.ring_lane(kind, worker);
             again |= watch::look(&mut self.seen[kind as usize], ring, idle, set);
         }
         // A loop that reads completions may be held up by its own program; the backlog must not
         // wait for it.
         let held_up = {
             let desk = shared.lock();
-            matches!(desk.drainer, Drainer::Loop(_)) && desk.wants_room()
+            matches!(desk.drainer, Drainer::Loop(_)) && desk.backlog() > 0
         };
         if held_up {
             shared.drain_as_supervisor();
@@ -461,16 +508,8 @@ impl Supervisor {
             shared.broken.get().is_some() || self.deadline.is_some_and(|end| Instant::now() >= end);
         if self.killing {
             self.deadline = None;
-            for seat in &self.seats {
-                if let Worker::Alive { process, .. } = &seat.worker
-                    && let Err(error) = process.kill()
-                {
-                    unreachable!("SIGKILL to a worker of one's own: {error}");
-                }
-            }
+            self.kill_workers();
         }
-        self.seats
-            .iter()
-            .all(|seat| matches!(seat.worker, Worker::Vacant))
+        self.all_vacant()
     }
 }

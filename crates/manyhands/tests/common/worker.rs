@@ -16,7 +16,7 @@ use super::{CONTROL, START};
 
 pub const OPERATIONS: &[&str] = &[
     "echo", "double", "sleep", "spin", "panic", "abort", "exit", "pid", "allocate", "fork",
-    "items", "leak", "mark", "count",
+    "items", "leak", "mark", "count", "scribble",
 ];
 
 /// Items of a batch: an operation and an argument.
@@ -68,7 +68,7 @@ fn serve(seat: &Arc<Seat>, kind: Kind) {
     let mut lane = seat.lane(kind);
     let mut names = HashMap::new();
     loop {
-        match lane.next().unwrap() {
+        match lane.wait_next().unwrap() {
             Next::Job(job) => run(&mut lane, job, &mut names),
             Next::Closing => return,
             Next::Interrupted => {}
@@ -141,6 +141,26 @@ fn mark(id: u64) -> Vec<u8> {
     (id * 2).to_le_bytes().to_vec()
 }
 
+/// Overwrites the board, all of it or, with a second number, every so many bytes of it: what a
+/// native library's stray pointer might do.
+fn scribble(input: &[u8]) {
+    let number = |at: usize| u64::from_le_bytes(input[at..at + 8].try_into().unwrap()) as usize;
+    let (byte, step) = (number(0) as u8, number(8));
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let board = maps
+        .lines()
+        .find(|line| line.contains("memfd:manyhands-board"))
+        .unwrap();
+    let (range, _) = board.split_once(' ').unwrap();
+    let (start, end) = range.split_once('-').unwrap();
+    let [start, end] = [start, end].map(|at| usize::from_str_radix(at, 16).unwrap());
+    for at in (start..end).step_by(step) {
+        // SAFETY: not at all, on purpose: the range is mapped for writing, and that what others
+        // rely on is overwritten is what is tested.
+        unsafe { (at as *mut u8).write_volatile(byte) };
+    }
+}
+
 fn operate(name: &str, input: &[u8]) -> Vec<u8> {
     let number = || u64::from_le_bytes(input[..8].try_into().unwrap());
     match name {
@@ -182,6 +202,10 @@ fn operate(name: &str, input: &[u8]) -> Vec<u8> {
             assert_eq!(waited, child);
             let signal = libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status));
             format!("{signal:?}").into_bytes()
+        }
+        "scribble" => {
+            scribble(input);
+            Vec::new()
         }
         "leak" => {
             // A process that outlives its task and holds what the worker held, as a careless

@@ -140,7 +140,7 @@ impl Table {
         self.set_state(slot, SlotState::ready(generation));
         let ticket = Ticket { slot, generation };
         self.ring()
-            .publish(ticket, |slot| &self.states[slot as usize])
+            .publish(ticket, |slot| self.states.get(slot as usize))
     }
 
     fn claim(&self, lane: usize) -> Option<Ticket> {

@@ -55,7 +55,9 @@ fn loom_an_eager_drainer_learns_of_every_completion() {
         let table = Arc::new(Table::new(2, 4, 2));
         let lanes = [completing(&table, 0, &[0]), completing(&table, 1, &[1])];
         drain(&table, Mode::Eager, |read| read.len() == 2);
-        lanes.map(|lane| lane.join().unwrap());
+        for lane in lanes {
+            lane.join().unwrap();
+        }
     });
 }
 
@@ -65,7 +67,9 @@ fn loom_a_lazy_drainer_learns_of_what_idle_lanes_have_done() {
         let table = Arc::new(Table::new(4, 8, 2));
         let lanes = [completing(&table, 0, &[0, 1]), completing(&table, 1, &[2])];
         drain(&table, Mode::Lazy, |read| read.len() == 3);
-        lanes.map(|lane| lane.join().unwrap());
+        for lane in lanes {
+            lane.join().unwrap();
+        }
     });
 }
 
@@ -87,7 +91,9 @@ fn loom_a_lane_that_stops_before_it_rings_silences_no_other() {
             let table = Arc::new(Table::new(2, 4, 2));
             let lanes = [stopping(&table), completing(&table, 1, &[1])];
             drain(&table, mode, |read| read.contains(&task(1)));
-            lanes.map(|lane| lane.join().unwrap());
+            for lane in lanes {
+                lane.join().unwrap();
+            }
         });
     }
 }

@@ -40,7 +40,9 @@ fn loom_a_lane_that_gets_busy_passes_on_what_else_is_there() {
             table.publish(slot, 0).unwrap();
             table.wake_lanes(1);
         }
-        lanes.map(|lane| lane.join().unwrap());
+        for lane in lanes {
+            lane.join().unwrap();
+        }
     });
 }
 
@@ -77,7 +79,7 @@ fn loom_the_watch_finds_another_lane_when_the_woken_one_is_stopped() {
                 Stopped::Asleep => table.idle().set_sleeping(0),
                 Stopped::Searching => table.idle().set_searching(0),
             }
-            let healthy = lane(&table, 1, 2);
+            let healthy = lane(&table, 1, 1);
             let state = Arc::new((Watch::new(), Bell::default(), AtomicU64::new(0)));
             let watch = {
                 let (table, state) = (table.clone(), state.clone());
@@ -99,12 +101,10 @@ fn loom_the_watch_finds_another_lane_when_the_woken_one_is_stopped() {
                 })
             };
             let (timer_state, timer, end) = &*state;
-            for slot in 0..2 {
-                table.publish(slot, 0).unwrap();
-                table.wake_lanes(1);
-                if table.idle().any_idle() && timer_state.arm() {
-                    timer.set();
-                }
+            table.publish(0, 0).unwrap();
+            table.wake_lanes(1);
+            if table.idle().any_idle() && timer_state.arm() {
+                timer.set();
             }
             healthy.join().unwrap();
             end.store(1, Ordering::Release);
@@ -115,8 +115,31 @@ fn loom_the_watch_finds_another_lane_when_the_woken_one_is_stopped() {
 }
 
 #[test]
-fn loom_a_waker_that_dies_before_it_rings_is_made_good_by_recovery() {
+fn loom_a_publisher_that_finds_the_watch_armed_is_seen_by_it() {
     check(3, || {
+        let table = Arc::new(Table::new(1, 2, 1));
+        table.idle().set_searching(0);
+        let state = Arc::new((Watch::new(), table.clone()));
+        assert!(state.0.arm());
+        let watch = {
+            let state = state.clone();
+            thread::spawn(move || {
+                state.0.fired();
+                watch::look(&mut 0, state.1.ring(), state.1.idle(), |_| {})
+            })
+        };
+        table.publish(0, 0).unwrap();
+        table.wake_lanes(1);
+        assert!(table.idle().any_idle());
+        let armed_again = state.0.arm();
+        let looks_again = watch.join().unwrap();
+        assert!(armed_again || looks_again);
+    });
+}
+
+#[test]
+fn loom_a_waker_that_dies_before_it_rings_is_made_good_by_recovery() {
+    check(2, || {
         let table = Arc::new(Table::new(2, 4, 2));
         let sleeper = lane(&table, 1, 1);
         let dying = {

@@ -1,0 +1,192 @@
+//! After deaths: what a dead worker ran has ended, what it had not begun goes to others; and a board
+//! that cannot be trusted is made anew.
+//!
+//! Guarantee: every task has exactly one outcome, whatever was killed when.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::desk::{Desk, Effects, Input, Scribbled, Staged};
+use crate::board::state::{Phase, Range, SlotState, Ticket};
+use crate::board::{Board, Kind, Slot};
+use crate::sys::{clock, cores};
+use crate::task::{Broken, Death, Exit, Outcome};
+
+impl Desk {
+    /// After a worker's process has exited: ends what it was running, submits again what it
+    /// had not begun.
+    pub(super) fn recover(
+        &mut self,
+        board: &Board,
+        worker: usize,
+        pid: u32,
+        exit: Exit,
+        effects: &mut Effects,
+    ) -> Result<(), Scribbled> {
+        self.drain(board, effects)?;
+        for kind in Kind::ALL {
+            board.idle(kind).set_busy(worker);
+            board.worker(worker).load[kind as usize].store(0, Ordering::Relaxed);
+        }
+        let epoch = self.epochs[worker];
+        for index in 0..self.shadow.len() as u32 {
+            let Some(task) = self.shadow[index as usize].task.clone() else {
+                continue;
+            };
+            let slot = board.slot(index).expect("as many slots as shadows");
+            let state = SlotState::from_bits(slot.state.load(Ordering::Acquire));
+            let owner = state.owner();
+            if usize::from(owner.lane) / 2 != worker || owner.epoch != epoch {
+                continue;
+            }
+            let ran = clock::now().saturating_sub(slot.started.load(Ordering::Relaxed));
+            let death = Death {
+                pid,
+                exit,
+                ran: Duration::from_nanos(ran),
+            };
+            match state.phase() {
+                Some(Phase::Done) => self.take(slot, index, worker, effects)?,
+                Some(Phase::Claimed) => self.again(board, slot, index, effects),
+                Some(Phase::Running) if task.is_batch() => {
+                    self.recover_batch(board, slot, index, worker, death, effects)?;
+                }
+                Some(Phase::Running) => {
+                    self.free(slot, index);
+                    self.outstanding -= usize::from(!task.is_done());
+                    effects.end(task, Outcome::Died(death));
+                }
+                _ => {}
+            }
+        }
+        self.refill(board, effects);
+        Ok(())
+    }
+
+    fn recover_batch(
+        &mut self,
+        board: &Board,
+        slot: &Slot,
+        index: u32,
+        worker: usize,
+        death: Death,
+        effects: &mut Effects,
+    ) -> Result<(), Scribbled> {
+        let Some(task) = self.shadow[index as usize].task.clone() else {
+            return Ok(());
+        };
+        let range = Range::from_bits(slot.range.load(Ordering::Acquire));
+        let next = range.next.min(task.items());
+        task.add_items(self.read_log(slot, worker)?);
+        let begun = |item: &u32| *item < next;
+        let dead = task.missing_items().into_iter().filter(begun);
+        let mut ended: Vec<_> = dead.map(|item| (item, Outcome::Died(death))).collect();
+        // Items past `end` were withdrawn by the parent.
+        ended.extend((range.end.max(next)..task.items()).map(|item| (item, Outcome::Cancelled)));
+        task.add_items(ended);
+        match task.take_items() {
+            Some(items) => {
+                self.free(slot, index);
+                self.outstanding -= usize::from(!task.is_done());
+                effects.end(
+                    task,
+                    Outcome::Batch {
+                        items,
+                        elapsed: death.ran,
+                    },
+                );
+            }
+            None => self.again(board, slot, index, effects),
+        }
+        Ok(())
+    }
+
+    /// Publishes a slot once more, in a new generation; a batch goes on at its range.
+    fn again(&mut self, board: &Board, slot: &Slot, index: u32, effects: &mut Effects) {
+        let shadow = &mut self.shadow[index as usize];
+        shadow.generation = shadow.generation.wrapping_add(1);
+        let ticket = Ticket {
+            slot: index,
+            generation: shadow.generation,
+        };
+        let Some(task) = &shadow.task else { return };
+        let kind = task.kind();
+        task.set_place(Some(ticket));
+        slot.clear_log();
+        slot.state.store(
+            SlotState::ready(ticket.generation).to_bits(),
+            Ordering::Release,
+        );
+        self.publish(board, kind, ticket, effects);
+    }
+
+    /// Ends every task that has not ended: the pool is broken, or was ended by force.
+    pub(super) fn end_all(&mut self, outcome: impl Fn() -> Outcome, effects: &mut Effects) {
+        for shadow in &mut self.shadow {
+            if let Some(task) = shadow.task.take() {
+                self.used[task.kind() as usize] -= 1;
+                effects.end(task, outcome());
+            }
+        }
+        for backlog in &mut self.backlog {
+            for staged in backlog.drain(..) {
+                effects.end(staged.task, outcome());
+            }
+        }
+        self.unpublished.clear();
+        self.outstanding = 0;
+    }
+
+    /// Makes a board anew that was found scribbled over. No worker is left that could write to it.
+    ///
+    /// What had not begun waits in the backlog again, before all else. Of what had, nobody can
+    /// say how it ended, so it ends as [`Outcome::Broken`].
+    pub(super) fn rebuild(&mut self, board: &Board, effects: &mut Effects) {
+        let Some(found) = self.scribbled.take() else {
+            return;
+        };
+        let why = Arc::new(Broken::Board(found));
+        self.rebuilt += 1;
+        let slots = self.shadow.len() as u32;
+        for index in (0..slots).rev() {
+            let shadow = &mut self.shadow[index as usize];
+            let state = board
+                .slot(index)
+                .map(|slot| slot.state.load(Ordering::Acquire));
+            let ready = SlotState::ready(shadow.generation);
+            let untouched = state.map(SlotState::from_bits).is_some_and(|state| {
+                state == ready
+                    || (state.phase() == Some(Phase::Claimed)
+                        && state.generation() == shadow.generation)
+            });
+            shadow.generation = shadow.generation.wrapping_add(1);
+            let (Some(task), Some(input)) = (shadow.task.take(), shadow.input.take()) else {
+                continue;
+            };
+            task.set_place(None);
+            if untouched && !task.is_done() && !task.has_items() {
+                self.backlog[task.kind() as usize].push_front(Staged { task, input });
+                continue;
+            }
+            if let Input::Span(span) = input {
+                self.arena.release(span);
+            }
+            self.outstanding -= usize::from(!task.is_done());
+            effects.end(task, Outcome::Broken(why.clone()));
+        }
+        board.reset(cores::usable());
+        for (index, shadow) in (0..slots).zip(&self.shadow) {
+            if let Some(slot) = board.slot(index) {
+                let free = SlotState::free(shadow.generation);
+                slot.state.store(free.to_bits(), Ordering::Release);
+            }
+        }
+        self.free = (0..slots).rev().collect();
+        self.used = [0; 2];
+        self.unpublished.clear();
+        self.heads.fill(0);
+        self.tails = [0; 2];
+        self.refill(board, effects);
+    }
+}
