@@ -6,6 +6,7 @@
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
+export CARGO_TERM_QUIET ?= true
 
 # Every CPython from 3.11 on, oldest first; looked for once, and only if a target asks.
 PYTHONS = $(eval PYTHONS := $$(shell tools/interpreters))$(or $(PYTHONS),$(error \

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import statistics
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ from measures import MEGABYTE, Effort, Numbers, check
 from systems import Awaited, Blocking, System
 
 SETTLE = 2.0  # seconds for the threads of a pool to go to sleep
+FEW = 1_000
 
 
 # --- an idle pool ------------------------------------------------------------------------------
@@ -160,25 +160,32 @@ def cost(system: System, effort: Effort) -> Numbers:
         total: int = sum(pool.map(nothing, range(count)))
         return total
 
+    # As many tasks in both cases, the short waves half before and half after the long one: else
+    # other programs would disturb the long wave more than the median short one.
+    waves = effort.many_tasks // FEW // 2
     numbers: Numbers = {}
     for form, work in (("submit", submitted), ("map", mapped)):
-        few = per_task(work, 1_000, waves=200)
-        many = per_task(work, effort.many_tasks, waves=1)
-        numbers |= {f"{form}_few_us": few, f"{form}_many_us": many, f"{form}_ratio": many / few}
+        work(FEW)
+        before = seconds_for(work, FEW, waves)
+        many = seconds_for(work, effort.many_tasks, 1) / effort.many_tasks
+        few = (before + seconds_for(work, FEW, waves)) / (2 * waves * FEW)
+        numbers |= {
+            f"{form}_few_us": few * 1e6,
+            f"{form}_many_us": many * 1e6,
+            f"{form}_ratio": many / few,
+        }
     pool.shutdown()
     return numbers
 
 
-def per_task(work: Callable[[int], int], count: int, waves: int) -> float:
-    """Microseconds for each of `count` tasks; the median wave."""
-    durations = []
-    for _ in range(waves):
-        gc.collect()
-        start = time.perf_counter()
-        total = work(count)
-        durations.append(time.perf_counter() - start)
-        check(total == count * (count - 1) // 2, "tasks were lost or changed")
-    return statistics.median(durations) / count * 1e6
+def seconds_for(work: Callable[[int], int], count: int, waves: int) -> float:
+    """The time for some waves of `count` tasks each."""
+    gc.collect()
+    start = time.perf_counter()
+    totals = [work(count) for _ in range(waves)]
+    seconds = time.perf_counter() - start
+    check(totals == [count * (count - 1) // 2] * waves, "tasks were lost or changed")
+    return seconds
 
 
 def opened(system: System, effort: Effort) -> Any:

@@ -23,6 +23,7 @@ __all__ = [
     "PoolBroken",
     "RemoteError",
     "RemoteTraceback",
+    "TaskLost",
     "WorkerDied",
     "__version__",
     "usable_cores",
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         PoolBroken,
         RemoteError,
         RemoteTraceback,
+        TaskLost,
         WorkerDied,
     )
     from manyhands._future import Future
@@ -49,6 +51,7 @@ _HOMES = {
     "PoolBroken": "_errors",
     "RemoteError": "_errors",
     "RemoteTraceback": "_errors",
+    "TaskLost": "_errors",
     "WorkerDied": "_errors",
     "usable_cores": "_engine",
 }

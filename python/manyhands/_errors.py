@@ -11,7 +11,7 @@ import pickle
 import signal as signals
 from concurrent.futures import BrokenExecutor, CancelledError
 
-__all__ = ["InitializerFailed", "PoolBroken", "RemoteError", "RemoteTraceback", "WorkerDied"]
+__all__ = ["InitializerFailed", "PoolBroken", "RemoteError", "RemoteTraceback", "TaskLost", "WorkerDied"]
 
 Account = tuple[bytes | None, str, str, str]
 
@@ -80,6 +80,16 @@ class PoolBroken(BrokenExecutor):
     >>> pool.submit(abs, -7)
     Traceback (most recent call last):
     manyhands._errors.PoolBroken: the pool was killed
+    """
+
+
+class TaskLost(BrokenExecutor):
+    """The pool's shared memory was overwritten while the task ran, by native code in some worker;
+    how the task ended is unknown. The pool goes on.
+
+    >>> import manyhands as mh
+    >>> issubclass(mh.TaskLost, RuntimeError)
+    True
     """
 
 
@@ -177,7 +187,7 @@ def describe(error: BaseException) -> bytes:
         message = f"(its text cannot be made: {failure!r})"
     kind = type(error)
     name = kind.__qualname__
-    if kind.__module__ not in ("builtins", "__main__"):
+    if kind.__module__ not in ("builtins", "__main__", "__mp_main__"):
         name = f"{kind.__module__}.{name}"
     account: Account = (_dumps(error), name, message, text)
     return pickle.dumps(account, protocol=5)
@@ -242,10 +252,18 @@ def pool_broken_at_start(text: str) -> PoolBroken:
     )
 
 
+def task_lost(text: str, task: str) -> TaskLost:
+    """The shared memory was overwritten while a task ran."""
+    return TaskLost(
+        f"the pool's shared memory was overwritten while {task} ran, so how it ended is unknown "
+        f"({text}); the pool goes on with fresh memory and new workers"
+    )
+
+
 def pool_broken_board(text: str) -> PoolBroken:
     """The shared memory was overwritten."""
     return PoolBroken(
-        f"the pool's shared memory was overwritten: {text}. Some native code that ran in a worker "
+        f"the pool's shared memory was overwritten again and again: {text}. Some native code that ran in a worker "
         "writes where it should not; run it in a pool of its own to find it"
     )
 

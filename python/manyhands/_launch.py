@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import socket
 import struct
@@ -21,6 +22,7 @@ from multiprocessing import connection, forkserver, reduction
 from typing import Any, Protocol
 
 from manyhands import _worker
+from manyhands._pickling import define
 
 __all__ = ["WorkerSpec", "make_launcher"]
 
@@ -29,10 +31,44 @@ __all__ = ["WorkerSpec", "make_launcher"]
 class WorkerSpec:
     """What each worker is told."""
 
-    initializer: Callable[..., object] | None
+    initializer: Callable[..., object] | bytes | None
+    """By `bytes`, its definition."""
     initargs: tuple[Any, ...]
     concurrency: int
     max_tasks: int | None
+
+    @classmethod
+    def of(
+        cls,
+        method: str,
+        initializer: Callable[..., object] | None,
+        initargs: tuple[Any, ...],
+        concurrency: int,
+        max_tasks: int | None,
+        main_by_value: bool,
+    ) -> WorkerSpec:
+        """Ships the initializer as a task's function is, also by value.
+
+        One that holds what only multiprocessing can pass on (its locks, its queues) goes its way,
+        as the arguments do.
+        """
+        shipped: Callable[..., object] | bytes | None = initializer
+        if initializer is not None and method != "fork":
+            try:
+                definition = define(initializer, main_by_value)
+            except Exception:
+                shipped = initializer
+            else:
+                shipped = definition[0]
+        return cls(shipped, initargs, concurrency, max_tasks)
+
+    def initialize(self) -> None:
+        """Calls the initializer, if there is one."""
+        initializer = self.initializer
+        if isinstance(initializer, bytes):
+            initializer = pickle.loads(initializer)
+        if initializer is not None:
+            initializer(*self.initargs)
 
 
 class Child(Protocol):

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterable, Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, cast, overload
 
-from manyhands._engine import MAX_WORKERS, PoolBase, usable_cores
+from manyhands._engine import MAX_WORKERS, Batch, PoolBase, usable_cores
 from manyhands._errors import PoolBroken
 from manyhands._future import Future, Hub, hub_of
 from manyhands._map import MapResults
@@ -32,6 +32,9 @@ GRACE = 5.0
 
 _live: weakref.WeakSet[Pool] = weakref.WeakSet()
 _at_exit: dict[int, Any] = {}
+
+_ending: set[Batch] = set()
+"""What ends with the workers of pools that were dropped: they still end what they have."""
 
 
 class Pool(PoolBase, concurrent.futures.Executor):
@@ -92,7 +95,7 @@ class Pool(PoolBase, concurrent.futures.Executor):
                     "kind='thread' is not available yet; this version runs kind='process' only"
                 )
             raise ValueError(f"kind must be 'process', not {kind!r}")
-        workers = usable_cores() if workers is None else workers
+        workers = min(usable_cores(), MAX_WORKERS) if workers is None else workers
         _check("workers", workers, MAX_WORKERS)
         _check("concurrency", concurrency)
         if max_tasks is not None:
@@ -113,10 +116,12 @@ class Pool(PoolBase, concurrent.futures.Executor):
         self._hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = (
             weakref.WeakKeyDictionary()
         )
-        spec = WorkerSpec(initializer, tuple(initargs), concurrency, max_tasks)
-        launcher = make_launcher(method, self._name, spec)
         # With fork the main module is what it was; else each worker imports it.
         by_value = method != "fork" and not main_is_importable()
+        spec = WorkerSpec.of(
+            method, initializer, tuple(initargs), concurrency, max_tasks, by_value
+        )
+        launcher = make_launcher(method, self._name, spec)
         self._start(workers, launcher, Future, self._hubs, by_value, GRACE)
         _remember(self)
 
@@ -338,6 +343,9 @@ class Pool(PoolBase, concurrent.futures.Executor):
         except RuntimeError:
             # It never started: its arguments were refused.
             return
+        if self._is_ours() and not self._is_gone():
+            _ending.difference_update([gone for gone in _ending if gone.done()])
+            _ending.add(self._gone())
 
     def __repr__(self) -> str:
         title = f"<Pool {self._name!r}" if getattr(self, "_named", False) else "<Pool"
@@ -404,3 +412,6 @@ def _end_all() -> None:
     for pool in list(_live):
         if pool._is_ours():
             pool.shutdown(wait=True)
+    for gone in list(_ending):
+        gone.wait()
+    _ending.clear()

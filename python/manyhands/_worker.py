@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -36,12 +37,11 @@ def main(control: Handover, spec: WorkerSpec) -> None:
     except OSError:
         # The parent is gone: nobody is left to work for, or to tell.
         sys.exit(1)
-    if spec.initializer is not None:
-        try:
-            spec.initializer(*spec.initargs)
-        except BaseException as error:
-            seat.initializer_failed(error)
-            sys.exit(1)
+    try:
+        spec.initialize()
+    except BaseException as error:
+        seat.initializer_failed(error)
+        sys.exit(1)
     coroutines = CoroutineThread(seat, spec.concurrency)
     seat.guard(coroutines.start)
     seat.ready()
@@ -68,6 +68,17 @@ class CoroutineThread:
             self._thread.start()
 
     def _run(self) -> None:
+        try:
+            self._run_loop()
+        except BaseException:
+            # Coroutines that nobody runs would be waited for without end: the worker dies of it,
+            # and its tasks end as `WorkerDied`.
+            import traceback
+
+            traceback.print_exc()
+            os._exit(70)
+
+    def _run_loop(self) -> None:
         import asyncio
 
         with asyncio.Runner() as runner:

@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -129,3 +130,13 @@ def _helper(attribute: str) -> list[int]:
     )
     values = (getattr(singleton, attribute, None) for singleton in singletons)
     return [value for value in values if value is not None]
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Any]:
+    """Two workers, for all tests of a module that leave them as they were."""
+    import manyhands
+
+    with manyhands.Pool(2) as pool:
+        pool.submit(abs, -7).result()
+        yield pool

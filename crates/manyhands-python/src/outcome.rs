@@ -71,6 +71,7 @@ pub(crate) fn settle(py: Python<'_>, outcome: Outcome, what: &str) -> Settled {
         }
         Outcome::Cancelled => Settled::Cancelled,
         Outcome::Died(death) => Settled::error(py, died(py, death, what)),
+        Outcome::Lost(found) => Settled::error(py, build(py, "task_lost", (&*found, what))),
         Outcome::Broken(why) => match *why {
             Broken::Killed => Settled::Cancelled,
             _ => Settled::error(py, broken(py, &why)),

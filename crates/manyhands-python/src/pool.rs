@@ -135,18 +135,18 @@ impl PoolBase {
     ///     >>> with mh.Pool(1) as pool:
     ///     ...     pool.submit(int, "ff", base=16).result()
     ///     255
-    #[pyo3(signature = (func, /, *args, **kwargs))]
+    #[pyo3(signature = (r#fn, /, *args, **kwargs))]
     fn submit<'py>(
         &self,
-        func: &Bound<'py, PyAny>,
+        r#fn: &Bound<'py, PyAny>,
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let py = func.py();
+        let py = r#fn.py();
         let core = self.core()?;
         let main_by_value = self.main_by_value();
-        let shipped = self.functions.ship(&core.pool, func, main_by_value)?;
-        let encoded = Pickling { main_by_value }.encode_call(func, args, kwargs)?;
+        let shipped = self.functions.ship(&core.pool, r#fn, main_by_value)?;
+        let encoded = Pickling { main_by_value }.encode_call(r#fn, args, kwargs)?;
         let task = encoded
             .with_parts(py, |parts| core.pool.submit(shipped.kind, &shipped.function, None, parts))
             .map_err(|error| submit_error(py, &error))?;

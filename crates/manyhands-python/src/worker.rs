@@ -132,9 +132,11 @@ impl<'py> Report<'py> {
 
     /// An exception's account of itself.
     pub(crate) fn error(py: Python<'py>, error: &PyErr) -> Self {
+        // With its traceback, which `value` leaves out before Python 3.12.
+        let value = error.clone_ref(py).into_value(py);
         let described = py
             .import(intern!(py, "manyhands._errors"))
-            .and_then(|module| module.call_method1(intern!(py, "describe"), (error.value(py),)))
+            .and_then(|module| module.call_method1(intern!(py, "describe"), (value,)))
             .and_then(|bytes| Ok(bytes.cast_into::<PyBytes>()?));
         match described {
             Ok(bytes) => Self::Error(bytes),

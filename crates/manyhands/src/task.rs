@@ -130,6 +130,9 @@ pub enum Outcome {
     Cancelled,
     /// The worker died.
     Died(Death),
+    /// The board was found overwritten while it ran, so nobody can say how it ended; says what
+    /// was found. The pool goes on.
+    Lost(Arc<str>),
     /// The pool broke.
     Broken(Arc<Broken>),
 }

@@ -29,7 +29,7 @@ fn survives(byte: u64, step: u64) {
     for (task, n) in others.iter().zip(0u64..) {
         match tester.outcome(task) {
             outcome @ Outcome::Ended { .. } => assert_eq!(common::number(outcome), n * 2),
-            Outcome::Broken(_) | Outcome::Died(_) => lost += 1,
+            Outcome::Lost(_) | Outcome::Died(_) => lost += 1,
             other => panic!("{other:?}"),
         }
     }

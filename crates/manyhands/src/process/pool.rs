@@ -339,9 +339,6 @@ impl Pool {
         if !self.is_ours() {
             return;
         }
-        if !self.is_ours() {
-            return;
-        }
         let mut effects = Effects::default();
         let mut desk = self.shared.lock();
         self.shared.drain(&mut desk, &mut effects);
@@ -356,18 +353,12 @@ impl Pool {
         if !self.is_ours() && !task.is_done() {
             return Err(io::Error::other(SubmitError::OtherProcess));
         }
-        if !self.is_ours() {
-            return Err(io::Error::other(SubmitError::OtherProcess));
-        }
         self.shared.wait(task, timeout)
     }
 
     /// From now on (`true`), or no longer, somebody waits for completions in a way that the
     /// engine can not see, a callback for instance; calls are counted.
     pub fn watch_unseen(&self, more: bool) {
-        if !self.is_ours() {
-            return;
-        }
         if !self.is_ours() {
             return;
         }
@@ -387,9 +378,6 @@ impl Pool {
         if !self.is_ours() {
             return Err(io::Error::other(SubmitError::OtherProcess));
         }
-        if !self.is_ours() {
-            return Err(io::Error::other(SubmitError::OtherProcess));
-        }
         self.shared.open_door()
     }
 
@@ -398,9 +386,7 @@ impl Pool {
         if !self.is_ours() {
             return;
         }
-        if self.is_ours() {
-            self.shared.close_door(door);
-        }
+        self.shared.close_door(door);
     }
 
     /// The loop waits for one task more (`true`), or one fewer.
@@ -408,9 +394,7 @@ impl Pool {
         if !self.is_ours() {
             return;
         }
-        if self.is_ours() {
-            self.shared.count_wait(door, more);
-        }
+        self.shared.count_wait(door, more);
     }
 
     /// The door's descriptor was readable: the keys of what has ended for the loop.
@@ -419,10 +403,7 @@ impl Pool {
         if !self.is_ours() {
             return Vec::new();
         }
-        match self.is_ours() {
-            true => self.shared.read_door(door),
-            false => Vec::new(),
-        }
+        self.shared.read_door(door)
     }
 
     /// Takes no more tasks; with `cancel`, withdraws what has not begun. The workers end when

@@ -11,7 +11,7 @@ use super::desk::{Desk, Effects, Input, Scribbled, Staged};
 use crate::board::state::{Phase, Range, SlotState, Ticket};
 use crate::board::{Board, Kind, Slot};
 use crate::sys::{clock, cores};
-use crate::task::{Broken, Death, Exit, Outcome};
+use crate::task::{Death, Exit, Outcome};
 
 impl Desk {
     /// After a worker's process has exited: ends what it was running, submits again what it
@@ -141,12 +141,12 @@ impl Desk {
     /// Makes a board anew that was found scribbled over. No worker is left that could write to it.
     ///
     /// What had not begun waits in the backlog again, before all else. Of what had, nobody can
-    /// say how it ended, so it ends as [`Outcome::Broken`].
+    /// say how it ended, so it ends as [`Outcome::Lost`].
     pub(super) fn rebuild(&mut self, board: &Board, effects: &mut Effects) {
         let Some(found) = self.scribbled.take() else {
             return;
         };
-        let why = Arc::new(Broken::Board(found));
+        let found: Arc<str> = found.into();
         self.rebuilt += 1;
         let slots = self.shadow.len() as u32;
         for index in (0..slots).rev() {
@@ -173,7 +173,7 @@ impl Desk {
                 self.arena.release(span);
             }
             self.outstanding -= usize::from(!task.is_done());
-            effects.end(task, Outcome::Broken(why.clone()));
+            effects.end(task, Outcome::Lost(found.clone()));
         }
         board.reset(cores::usable());
         for (index, shadow) in (0..slots).zip(&self.shadow) {
