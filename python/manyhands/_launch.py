@@ -195,9 +195,10 @@ def _warm_forkserver() -> None:
     """Starts the server before the first worker, with the package loaded in it."""
     server: Any = forkserver._forkserver
     if server._forkserver_pid is None:
-        modules = [*server._preload_modules, "manyhands._worker"]
+        modules = [*server._preload_modules, "manyhands._worker", "manyhands._template"]
         server.set_forkserver_preload(list(dict.fromkeys(modules)))
-    forkserver.ensure_running()
+    with signal_mask(workers_mask()):
+        forkserver.ensure_running()
 
 
 _REQUEST = struct.Struct("!I")

@@ -17,6 +17,9 @@ import manyhands as mh
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
+# The first loop opens libuv's own pipe for signals, which stays open for ever.
+uvloop.new_event_loop().close()
+
 
 @pytest.fixture(params=["asyncio", "uvloop", "asyncio in debug mode"])
 def run(request: pytest.FixtureRequest) -> Run:

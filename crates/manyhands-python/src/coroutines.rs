@@ -3,7 +3,7 @@
 //! Guarantees: at most `concurrency` coroutines are under way; a full lane takes none; the lane
 //! never blocks the loop, nor holds a borrow of its state while Python code runs.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -32,6 +32,8 @@ struct State {
     jobs: HashMap<u64, Active>,
     next_key: u64,
     under_way: usize,
+    /// asyncio itself holds its tasks only weakly.
+    tasks: HashMap<(u64, Option<u32>), Py<PyAny>>,
     /// A batch with items left to begin.
     open: Option<u64>,
     /// `fill` is on the loop's list.
@@ -75,6 +77,7 @@ impl CoroutineLane {
             jobs: HashMap::new(),
             next_key: 0,
             under_way: 0,
+            tasks: HashMap::new(),
             open: None,
             scheduled: false,
         };
@@ -277,9 +280,16 @@ impl CoroutineLane {
             item,
             awaitable: awaitable.unbind(),
             steps: steps.unbind(),
+            ended: Cell::new(false),
         };
-        // The loop keeps the task; it reports through the driver.
-        this.task_type.bind(py).call((driver,), Some(this.task_kwargs.bind(py)))?;
+        let driver = Bound::new(py, driver)?;
+        match this.task_type.bind(py).call((&driver,), Some(this.task_kwargs.bind(py))) {
+            Err(error) => this.end(py, key, item, Err(error)),
+            Ok(task) if !driver.borrow().ended.get() => {
+                this.state.borrow_mut().tasks.insert((key, item), task.unbind());
+            }
+            Ok(_) => {}
+        }
         Ok(())
     }
 }
@@ -342,6 +352,7 @@ struct Driver {
     item: Option<u32>,
     awaitable: Py<PyAny>,
     steps: Py<PyIterator>,
+    ended: Cell<bool>,
 }
 
 impl Driver {
@@ -356,9 +367,12 @@ impl Driver {
             Ok(PySendResult::Return(value)) => Ok(value),
             Err(error) => Err(error),
         };
+        self.ended.set(true);
         let lane = self.lane.bind(py);
+        let task = lane.borrow().state.borrow_mut().tasks.remove(&(self.key, self.item));
         lane.borrow().end(py, self.key, self.item, ended);
         CoroutineLane::schedule(lane)?;
+        drop(task);
         Err(PyStopIteration::new_err(()))
     }
 }

@@ -181,6 +181,8 @@ impl Shared {
     /// break the pool where that does not help.
     pub(super) fn scribbled(&self, desk: &mut Desk, found: Scribbled, effects: &mut Effects) {
         if desk.rebuilt >= MOST_REBUILDS || desk.life >= Life::Stopping {
+            // Nobody reads it any more, however much seems to lie there.
+            desk.scribbled.get_or_insert_with(|| found.0.clone());
             self.break_pool(desk, Broken::Board(found.0), effects);
         } else if desk.scribbled.is_none() {
             desk.scribbled = Some(found.0);

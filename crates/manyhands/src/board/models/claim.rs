@@ -98,12 +98,17 @@ fn loom_a_lane_that_stops_in_a_claim_hides_nothing() {
 fn loom_a_stale_lane_takes_no_task_twice_when_the_ring_wraps() {
     check(3, || {
         let table = Arc::new(Table::new(1, 2, 2));
+        table.inputs[0].write(0);
         table.publish(0, 0).unwrap();
         let stale = {
             let table = table.clone();
             thread::spawn(move || {
                 let (head, ticket) = table.ring().first()?;
+                // The cell may have been overwritten, then the ticket is of a newer task.
                 let taken = take(&table.states[0], ticket, owner(1));
+                if taken {
+                    assert_eq!(table.inputs[0].read(), ticket.generation.into());
+                }
                 table.ring().pass(head);
                 taken.then_some(ticket.generation)
             })
@@ -117,6 +122,7 @@ fn loom_a_stale_lane_takes_no_task_twice_when_the_ring_wraps() {
             if published == 3 {
                 break;
             }
+            table.inputs[0].write(published.into());
             table.publish(0, published).unwrap();
             published += 1;
         }

@@ -19,9 +19,11 @@ use super::state::{Owner, Phase, SlotState, Ticket};
 use super::waiting::Ringer;
 use crate::sync::{AtomicU64, Ordering};
 
+/// Runs a model with as many preemptions as it takes to find the mistakes that it is there for;
+/// `LOOM_MAX_PREEMPTIONS` asks for more.
 fn check(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
+    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
     builder.check(model);
 }
 
