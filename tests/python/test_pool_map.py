@@ -271,9 +271,10 @@ def test_several_maps_may_be_under_way_at_once(pool: mh.Pool) -> None:
     assert list(nested) == [n**4 for n in range(100)]
 
 
-def test_a_task_may_have_a_pool_of_its_own(pool: mh.Pool) -> None:
+def test_a_task_may_have_a_pool_of_its_own() -> None:
     squares = [n * n for n in range(50)]
-    assert list(pool.map(inner_map, [50, 50])) == [squares, squares]
+    with mh.Pool(2) as pool:
+        assert list(pool.map(inner_map, [50, 50])) == [squares, squares]
 
 
 def test_big_items_travel_both_ways(pool: mh.Pool) -> None:

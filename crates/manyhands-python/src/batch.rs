@@ -22,11 +22,21 @@ pub(crate) struct Batch {
 
 impl Batch {
     pub(crate) fn new(core: Arc<Core>, task: Arc<Task>, shipped: Arc<Shipped>) -> Self {
-        Self { core, task, name: shipped.name.clone(), elapsed: Mutex::new(0.0) }
+        Self {
+            core,
+            task,
+            name: shipped.name.clone(),
+            elapsed: Mutex::new(0.0),
+        }
     }
 
     pub(crate) fn marker(core: Arc<Core>, task: Arc<Task>) -> Self {
-        Self { core, task, name: String::new(), elapsed: Mutex::new(0.0) }
+        Self {
+            core,
+            task,
+            name: String::new(),
+            elapsed: Mutex::new(0.0),
+        }
     }
 }
 
@@ -83,10 +93,7 @@ impl Batch {
 
     /// Once, after it is done: the values in order, and `{index: exception}` for the items that
     /// have none (their value is `None`).
-    fn take<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyDict>)> {
+    fn take<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyDict>)> {
         let errors = PyDict::new(py);
         let count = self.task.items() as usize;
         let nothing = || (0..count).map(|_| py.None());
@@ -128,7 +135,11 @@ impl Batch {
     }
 
     fn __repr__(&self) -> String {
-        let state = if self.task.is_done() { "done" } else { "pending" };
+        let state = if self.task.is_done() {
+            "done"
+        } else {
+            "pending"
+        };
         format!("<Batch of {} × {}: {state}>", self.task.items(), self.name)
     }
 }

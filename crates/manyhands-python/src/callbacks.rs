@@ -42,10 +42,8 @@ impl Callbacks {
         if queue.thread.is_none() {
             let callbacks = self.clone();
             let run = move || callbacks.run();
-            let started = manyhands::sys::signals::spawn_without_signals(
-                "manyhands-calls".into(),
-                run,
-            );
+            let started =
+                manyhands::sys::signals::spawn_without_signals("manyhands-calls".into(), run);
             match started {
                 // Known before the thread can ask: it needs the lock for that.
                 Ok(thread) => queue.thread = Some(thread.thread().id()),
@@ -83,7 +81,10 @@ impl Callbacks {
                         self.changed.notify_all();
                         return;
                     }
-                    queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                    queue = self
+                        .changed
+                        .wait(queue)
+                        .unwrap_or_else(PoisonError::into_inner);
                 }
             };
             // No interpreter any more: nobody is left to be called back.
@@ -99,7 +100,10 @@ impl Callbacks {
     pub(crate) fn join(&self) {
         let mut queue = self.lock();
         while queue.expected > 0 && queue.thread != Some(std::thread::current().id()) {
-            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = self
+                .changed
+                .wait(queue)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
@@ -112,13 +116,20 @@ pub(crate) struct CallbackWaiter {
 
 impl CallbackWaiter {
     pub(crate) fn new(callbacks: Arc<Callbacks>, future: Py<FutureBase>) -> Arc<Self> {
-        Arc::new(Self { callbacks, future: Mutex::new(Some(future)) })
+        Arc::new(Self {
+            callbacks,
+            future: Mutex::new(Some(future)),
+        })
     }
 }
 
 impl Waiter for CallbackWaiter {
     fn wake(&self) {
-        let future = self.future.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let future = self
+            .future
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(future) = future {
             self.callbacks.push(future);
         }

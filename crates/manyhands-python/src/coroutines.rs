@@ -48,6 +48,8 @@ pub(crate) struct CoroutineLane {
     event_loop: Py<PyAny>,
     task_type: Py<PyAny>,
     task_kwargs: Py<PyDict>,
+    /// `context=…`: what is begun after a coroutine's end must not inherit its variables.
+    schedule_kwargs: Py<PyDict>,
     concurrency: usize,
 }
 
@@ -55,7 +57,13 @@ pub(crate) struct CoroutineLane {
 enum Start<'py> {
     Nothing,
     Failed(u64, Option<u32>, PyErr),
-    Call(u64, Option<u32>, Bound<'py, PyAny>, Bound<'py, PyTuple>, Option<Bound<'py, PyDict>>),
+    Call(
+        u64,
+        Option<u32>,
+        Bound<'py, PyAny>,
+        Bound<'py, PyTuple>,
+        Option<Bound<'py, PyDict>>,
+    ),
 }
 
 impl CoroutineLane {
@@ -66,6 +74,9 @@ impl CoroutineLane {
         concurrency: usize,
     ) -> PyResult<Self> {
         let lane = worker.seat.lane(Kind::Coroutine);
+        let schedule_kwargs = PyDict::new(py);
+        let context = py.import("contextvars")?.call_method0("copy_context")?;
+        schedule_kwargs.set_item("context", context)?;
         let task_kwargs = PyDict::new(py);
         task_kwargs.set_item("loop", &event_loop)?;
         // A coroutine that never waits then ends without a round through the loop.
@@ -87,6 +98,7 @@ impl CoroutineLane {
             event_loop,
             task_type: py.import("asyncio")?.getattr("Task")?.unbind(),
             task_kwargs: task_kwargs.unbind(),
+            schedule_kwargs: schedule_kwargs.unbind(),
             concurrency: concurrency.max(1),
         })
     }
@@ -97,6 +109,18 @@ impl CoroutineLane {
         state.lane.queued().div_ceil(state.lane.rivals()).max(1)
     }
 
+    /// With nothing under way, looks for work a while before the loop sleeps; true when some came.
+    fn linger(&self, py: Python<'_>) -> bool {
+        let leave = match self.state.borrow_mut() {
+            state if state.under_way > 0 => None,
+            mut state => state.lane.linger(),
+        };
+        let Some(leave) = leave else { return false };
+        let found = py.detach(|| leave.look());
+        self.state.borrow_mut().lane.lingered(found);
+        found
+    }
+
     /// Has `fill` run again when the loop comes round.
     fn schedule(slf: &Bound<'_, Self>) -> PyResult<()> {
         let this = slf.borrow();
@@ -105,7 +129,13 @@ impl CoroutineLane {
         }
         let py = slf.py();
         let fill = slf.getattr(intern!(py, "fill"))?;
-        this.event_loop.bind(py).call_method1(intern!(py, "call_soon"), (fill,))?;
+        this.event_loop
+            .bind(py)
+            .call_method(
+                intern!(py, "call_soon"),
+                (fill,),
+                Some(this.schedule_kwargs.bind(py)),
+            )?;
         Ok(())
     }
 
@@ -128,12 +158,22 @@ impl CoroutineLane {
             if self.worker.seat.is_closing() {
                 return Start::Nothing;
             }
-            let Some(mut job) = state.lane.claim() else { return Start::Nothing };
+            let Some(mut job) = state.lane.claim() else {
+                return Start::Nothing;
+            };
             let key = state.next_key;
             state.next_key += 1;
             let started = state.lane.start(&mut job);
             let batch = job.is_batch() && started.is_ok();
-            state.jobs.insert(key, Active { job, under_way: 0, items: None, more: batch });
+            state.jobs.insert(
+                key,
+                Active {
+                    job,
+                    under_way: 0,
+                    items: None,
+                    more: batch,
+                },
+            );
             drop(state);
             if let Err(error) = started {
                 self.begin(key);
@@ -173,14 +213,19 @@ impl CoroutineLane {
 
     fn has_items(&self, key: u64) -> bool {
         let state = self.state.borrow();
-        state.jobs.get(&key).is_some_and(|active| state.lane.has_items(&active.job))
+        state
+            .jobs
+            .get(&key)
+            .is_some_and(|active| state.lane.has_items(&active.job))
     }
 
     fn take_item<'py>(&self, py: Python<'py>, key: u64) -> Start<'py> {
         let (item, arguments) = {
             let mut state = self.state.borrow_mut();
             let state = &mut *state;
-            let Some(active) = state.jobs.get_mut(&key) else { return Start::Nothing };
+            let Some(active) = state.jobs.get_mut(&key) else {
+                return Start::Nothing;
+            };
             let Some(item) = state.lane.next_item(&active.job) else {
                 active.more = false;
                 state.open = None;
@@ -220,7 +265,9 @@ impl CoroutineLane {
         {
             let mut state = self.state.borrow_mut();
             let state = &mut *state;
-            let Some(active) = state.jobs.get_mut(&key) else { return };
+            let Some(active) = state.jobs.get_mut(&key) else {
+                return;
+            };
             let (lane, job) = (&mut state.lane, &mut active.job);
             report.send(py, |code, parts| match item {
                 Some(item) => lane.complete_item(job, item, code, parts),
@@ -264,7 +311,9 @@ impl CoroutineLane {
             Start::Call(key, item, function, args, kwargs) => (key, item, function, args, kwargs),
         };
         let begun = function.call(args, kwargs.as_ref()).and_then(|awaitable| {
-            let steps = awaitable.call_method0(intern!(py, "__await__"))?.cast_into()?;
+            let steps = awaitable
+                .call_method0(intern!(py, "__await__"))?
+                .cast_into()?;
             Ok((awaitable, steps))
         });
         let (awaitable, steps) = match begun {
@@ -283,10 +332,17 @@ impl CoroutineLane {
             ended: Cell::new(false),
         };
         let driver = Bound::new(py, driver)?;
-        match this.task_type.bind(py).call((&driver,), Some(this.task_kwargs.bind(py))) {
+        match this
+            .task_type
+            .bind(py)
+            .call((&driver,), Some(this.task_kwargs.bind(py)))
+        {
             Err(error) => this.end(py, key, item, Err(error)),
             Ok(task) if !driver.borrow().ended.get() => {
-                this.state.borrow_mut().tasks.insert((key, item), task.unbind());
+                this.state
+                    .borrow_mut()
+                    .tasks
+                    .insert((key, item), task.unbind());
             }
             Ok(_) => {}
         }
@@ -330,7 +386,13 @@ impl CoroutineLane {
                         this.event_loop.bind(slf.py()).call_method0("stop")?;
                         return Ok(());
                     }
-                    if closing || this.state.borrow_mut().lane.rest() {
+                    if closing {
+                        return Ok(());
+                    }
+                    if this.linger(slf.py()) {
+                        continue;
+                    }
+                    if this.state.borrow_mut().lane.rest() {
                         return Ok(());
                     }
                     break;
@@ -369,7 +431,12 @@ impl Driver {
         };
         self.ended.set(true);
         let lane = self.lane.bind(py);
-        let task = lane.borrow().state.borrow_mut().tasks.remove(&(self.key, self.item));
+        let task = lane
+            .borrow()
+            .state
+            .borrow_mut()
+            .tasks
+            .remove(&(self.key, self.item));
         lane.borrow().end(py, self.key, self.item, ended);
         CoroutineLane::schedule(lane)?;
         drop(task);
@@ -400,11 +467,15 @@ impl Driver {
     #[pyo3(signature = (*error))]
     fn throw<'py>(&self, error: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
         let py = error.py();
-        let step = match self.awaitable.bind(py).call_method1(intern!(py, "throw"), error) {
+        let step = match self
+            .awaitable
+            .bind(py)
+            .call_method1(intern!(py, "throw"), error)
+        {
             Ok(waits_for) => Ok(PySendResult::Next(waits_for)),
-            Err(stop) if stop.is_instance_of::<PyStopIteration>(py) => {
-                Ok(PySendResult::Return(stop.value(py).getattr(intern!(py, "value"))?))
-            }
+            Err(stop) if stop.is_instance_of::<PyStopIteration>(py) => Ok(PySendResult::Return(
+                stop.value(py).getattr(intern!(py, "value"))?,
+            )),
             Err(error) => Err(error),
         };
         self.forward(py, step)

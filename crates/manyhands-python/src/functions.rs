@@ -70,9 +70,16 @@ impl Functions {
         let py = callable.py();
         let identity = callable.as_ptr() as usize;
         let known = self.lock().get(&identity).and_then(|known| {
-            let same = known.object.bind(py).upgrade().is_some_and(|object| object.is(callable));
+            let same = known
+                .object
+                .bind(py)
+                .upgrade()
+                .is_some_and(|object| object.is(callable));
             same.then(|| {
-                (known.shipped.clone(), known.pickled.as_ref().map(|pickled| pickled.clone_ref(py)))
+                (
+                    known.shipped.clone(),
+                    known.pickled.as_ref().map(|pickled| pickled.clone_ref(py)),
+                )
             })
         });
         if let Some((shipped, None)) = known {
@@ -92,11 +99,21 @@ impl Functions {
             let mut known = self.lock();
             if known.len() >= CROWDED && known.len().is_power_of_two() {
                 let dead = |entry: &Known| entry.object.bind(py).upgrade().is_none();
-                let keys: Vec<_> =
-                    known.iter().filter(|(_, entry)| dead(entry)).map(|(key, _)| *key).collect();
+                let keys: Vec<_> = known
+                    .iter()
+                    .filter(|(_, entry)| dead(entry))
+                    .map(|(key, _)| *key)
+                    .collect();
                 gone.extend(keys.iter().filter_map(|key| known.remove(key)));
             }
-            gone.extend(known.insert(identity, Known { object, shipped: shipped.clone(), pickled }));
+            gone.extend(known.insert(
+                identity,
+                Known {
+                    object,
+                    shipped: shipped.clone(),
+                    pickled,
+                },
+            ));
         }
         // Python objects go without the lock.
         drop(gone);
@@ -107,15 +124,36 @@ impl Functions {
 fn define<'py>(callable: &Bound<'py, PyAny>, main_by_value: bool) -> PyResult<Defined<'py>> {
     let py = callable.py();
     let define = helper(py)?.getattr(py, intern!(py, "define"))?;
-    let (pickled, is_coroutine, name, may_change) =
-        define.bind(py).call1((callable, main_by_value))?.extract()?;
-    Ok(Defined { pickled, is_coroutine, name, may_change })
+    let (pickled, is_coroutine, name, may_change) = define
+        .bind(py)
+        .call1((callable, main_by_value))?
+        .extract()?;
+    Ok(Defined {
+        pickled,
+        is_coroutine,
+        name,
+        may_change,
+    })
 }
 
 fn register(pool: &Pool, defined: Defined<'_>, py: Python<'_>) -> PyResult<Arc<Shipped>> {
-    let Defined { pickled, is_coroutine, name, .. } = defined;
-    let function =
-        pool.register(&[pickled.as_bytes()]).map_err(|error| submit_error(py, &error))?;
-    let kind = if is_coroutine { Kind::Coroutine } else { Kind::Function };
-    Ok(Arc::new(Shipped { function, kind, name }))
+    let Defined {
+        pickled,
+        is_coroutine,
+        name,
+        ..
+    } = defined;
+    let function = pool
+        .register(&[pickled.as_bytes()])
+        .map_err(|error| submit_error(py, &error))?;
+    let kind = if is_coroutine {
+        Kind::Coroutine
+    } else {
+        Kind::Function
+    };
+    Ok(Arc::new(Shipped {
+        function,
+        kind,
+        name,
+    }))
 }

@@ -49,7 +49,14 @@ pub(crate) struct FutureBase {
 
 impl FutureBase {
     pub(crate) fn set(&self, core: Arc<Core>, task: Arc<Task>, shipped: Arc<Shipped>) {
-        let fresh = self.inner.set(Inner { core, task, shipped }).is_ok();
+        let fresh = self
+            .inner
+            .set(Inner {
+                core,
+                task,
+                shipped,
+            })
+            .is_ok();
         debug_assert!(fresh, "a future belongs to one task");
     }
 
@@ -70,10 +77,12 @@ impl FutureBase {
         }
         let inner = self.inner()?;
         // Another thread that asks meanwhile waits detached, since unpickling may switch threads.
-        Ok(self.settled.get_or_init_py_attached(py, || match inner.task.take_outcome() {
-            Some(outcome) => settle(py, outcome, &inner.shipped.name),
-            None => Settled::Cancelled,
-        }))
+        Ok(self
+            .settled
+            .get_or_init_py_attached(py, || match inner.task.take_outcome() {
+                Some(outcome) => settle(py, outcome, &inner.shipped.name),
+                None => Settled::Cancelled,
+            }))
     }
 
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<&Settled> {
@@ -331,12 +340,15 @@ impl FutureBase {
     #[getter]
     fn _condition(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         let (py, this) = (slf.py(), slf.get());
-        let fresh = py.import(intern!(py, "threading"))?.call_method0(intern!(py, "Condition"))?;
+        let fresh = py
+            .import(intern!(py, "threading"))?
+            .call_method0(intern!(py, "Condition"))?;
         let waiters = PyList::empty(py).unbind();
         let condition = {
             let mut watchers = this.watchers();
-            let (condition, _) =
-                watchers.condition.get_or_insert_with(|| (fresh.clone().unbind(), waiters));
+            let (condition, _) = watchers
+                .condition
+                .get_or_insert_with(|| (fresh.clone().unbind(), waiters));
             condition.clone_ref(py)
         };
         Self::register(slf)?;
@@ -373,7 +385,9 @@ impl FutureBase {
 
     #[setter(_state)]
     fn set_state(&self, _state: &Bound<'_, PyAny>) -> PyResult<()> {
-        Err(PyRuntimeError::new_err("a pool's future is set by its pool alone"))
+        Err(PyRuntimeError::new_err(
+            "a pool's future is set by its pool alone",
+        ))
     }
 
     /// The end has been told to the condition's waiters (called with the condition held).

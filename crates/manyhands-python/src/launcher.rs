@@ -21,11 +21,17 @@ impl Launcher for PythonLauncher {
     fn launch(&mut self, worker: usize, control: OwnedFd) -> Result<Launched, String> {
         let started = Python::try_attach(|py| -> PyResult<(u32, Py<PyAny>)> {
             // The Python side owns the descriptor from here on.
-            let child = self.object.bind(py).call_method1("launch", (worker, control.into_raw_fd()))?;
+            let child = self
+                .object
+                .bind(py)
+                .call_method1("launch", (worker, control.into_raw_fd()))?;
             Ok((child.getattr("pid")?.extract()?, child.unbind()))
         });
         match started {
-            Some(Ok((pid, child))) => Ok(Launched { pid, child: Box::new(PythonChild { child }) }),
+            Some(Ok((pid, child))) => Ok(Launched {
+                pid,
+                child: Box::new(PythonChild { child }),
+            }),
             Some(Err(error)) => Err(Python::attach(|py| {
                 let value = error.value(py);
                 format!("{}: {value}", value.get_type())

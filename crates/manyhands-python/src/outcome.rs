@@ -28,7 +28,9 @@ impl Settled {
 /// The package's module of exceptions.
 fn errors(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     static ERRORS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    let module = ERRORS.get_or_try_init(py, || Ok::<_, PyErr>(py.import("manyhands._errors")?.unbind()))?;
+    let module = ERRORS.get_or_try_init(py, || {
+        Ok::<_, PyErr>(py.import("manyhands._errors")?.unbind())
+    })?;
     Ok(module.bind(py))
 }
 
@@ -55,7 +57,10 @@ pub(crate) fn with_source<R>(payload: &Payload, then: impl FnOnce(&Source<'_>) -
 /// What an outcome means; `what` names the function that ran.
 pub(crate) fn settle(py: Python<'_>, outcome: Outcome, what: &str) -> Settled {
     match outcome {
-        Outcome::Ended { code: code::ERROR, payload } => {
+        Outcome::Ended {
+            code: code::ERROR,
+            payload,
+        } => {
             let account = with_source(&payload, |source| load_all(py, source));
             let error = match account {
                 Ok(account) => build(py, "rebuild", (account,)),
@@ -89,18 +94,20 @@ fn died(py: Python<'_>, death: Death, what: &str) -> PyErr {
         Exit::Signal(signal) => (None, Some(signal)),
         Exit::Unknown => (None, None),
     };
-    build(py, "worker_died", (death.pid, exitcode, signal, what, death.ran.as_secs_f64()))
+    build(
+        py,
+        "worker_died",
+        (death.pid, exitcode, signal, what, death.ran.as_secs_f64()),
+    )
 }
 
 /// Why a pool is broken, as an exception.
 pub(crate) fn broken(py: Python<'_>, why: &Broken) -> PyErr {
     match why {
-        Broken::Initializer(account) => {
-            match load_all(py, &Source::Slice(account)) {
-                Ok(account) => build(py, "initializer_failed", (account,)),
-                Err(error) => error,
-            }
-        }
+        Broken::Initializer(account) => match load_all(py, &Source::Slice(account)) {
+            Ok(account) => build(py, "initializer_failed", (account,)),
+            Err(error) => error,
+        },
         Broken::Start(text) => build(py, "pool_broken_at_start", (text,)),
         Broken::Board(text) => build(py, "pool_broken_board", (text,)),
         Broken::Killed => build(py, "pool_killed", ()),
@@ -116,4 +123,3 @@ pub(crate) fn submit_error(py: Python<'_>, error: &SubmitError) -> PyErr {
         SubmitError::OtherProcess => PyRuntimeError::new_err(error.to_string()),
     }
 }
-

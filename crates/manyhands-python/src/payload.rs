@@ -10,9 +10,7 @@ use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{
-    PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple,
-};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 use crate::buffers::{Source, slice};
 
@@ -74,7 +72,9 @@ fn is_plain(value: &Bound<'_, PyAny>) -> bool {
         || value.is_none()
         || value.is_exact_instance_of::<PyFloat>()
         || value.is_exact_instance_of::<PyBool>()
-        || value.cast_exact::<PyBytes>().is_ok_and(|bytes| bytes.as_bytes().len() < LARGE)
+        || value
+            .cast_exact::<PyBytes>()
+            .is_ok_and(|bytes| bytes.as_bytes().len() < LARGE)
 }
 
 /// An encoded object: its pickle, and what lies beside it.
@@ -114,7 +114,11 @@ impl<'py> Encoded<'py> {
         pickle: Bound<'py, PyBytes>,
         buffers: Vec<(i32, PyBuffer<u8>)>,
     ) -> Self {
-        Self { pickle, buffers, first }
+        Self {
+            pickle,
+            buffers,
+            first,
+        }
     }
 }
 
@@ -165,7 +169,11 @@ impl Pickling {
     fn dumps_plain<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
         let py = value.py();
         let pickle = pickle(py)?;
-        Ok(pickle.dumps.bind(py).call1((value, &pickle.protocol))?.cast_into()?)
+        Ok(pickle
+            .dumps
+            .bind(py)
+            .call1((value, &pickle.protocol))?
+            .cast_into()?)
     }
 
     /// Encodes the arguments of one call to `function`, which only an error names.
@@ -192,7 +200,11 @@ impl Pickling {
         let call = (args, kwargs).into_pyobject(py)?;
         let (pickled, offered) = self.dumps(call.as_any(), what)?;
         buffers.extend(offered.into_iter().map(|buffer| (-1, buffer)));
-        Ok(Encoded::new(Some(Shape::ArgsKwargs as u8), pickled, buffers))
+        Ok(Encoded::new(
+            Some(Shape::ArgsKwargs as u8),
+            pickled,
+            buffers,
+        ))
     }
 
     /// Encodes a batch: a list of argument tuples, or with `singles` of single arguments.
@@ -202,7 +214,11 @@ impl Pickling {
         items: &Bound<'py, PyList>,
         singles: bool,
     ) -> PyResult<Encoded<'py>> {
-        let shape = if singles { Shape::BatchOfSingles } else { Shape::Batch } as u8;
+        let shape = if singles {
+            Shape::BatchOfSingles
+        } else {
+            Shape::Batch
+        } as u8;
         // A look at the first decides for all: a wrong guess costs speed, not correctness,
         // since what plain pickle can not ship goes the other way below.
         let plain = !self.main_by_value
@@ -227,7 +243,8 @@ fn set_aside<'py>(
     args: &Bound<'py, PyTuple>,
 ) -> PyResult<(Bound<'py, PyTuple>, Vec<(i32, PyBuffer<u8>)>)> {
     let is_large = |arg: &Bound<'py, PyAny>| {
-        arg.cast_exact::<PyBytes>().is_ok_and(|bytes| bytes.as_bytes().len() >= LARGE)
+        arg.cast_exact::<PyBytes>()
+            .is_ok_and(|bytes| bytes.as_bytes().len() >= LARGE)
     };
     if !args.iter().any(|arg| is_large(&arg)) {
         return Ok((args.clone(), Vec::new()));
@@ -285,12 +302,19 @@ fn decode_buffers<'py>(
     let torn = || PyValueError::new_err("a payload's header does not agree with its size");
     let size = |at: usize| -> PyResult<usize> {
         let size = usize::try_from(number(at)?)?;
-        if size <= source.len() { Ok(size) } else { Err(torn()) }
+        if size <= source.len() {
+            Ok(size)
+        } else {
+            Err(torn())
+        }
     };
     let count = size(offset)?;
     let pickle_len = size(offset + 8)?;
     let table = offset + 16;
-    let mut at = count.checked_mul(16).and_then(|bytes| bytes.checked_add(table)).ok_or_else(torn)?;
+    let mut at = count
+        .checked_mul(16)
+        .and_then(|bytes| bytes.checked_add(table))
+        .ok_or_else(torn)?;
     let pickled = source.bytes(py, at, pickle_len)?;
     at += pickle_len;
     let (in_pickle, mut aside) = (PyList::empty(py), Vec::new());
@@ -320,7 +344,10 @@ pub(crate) fn decode_call<'py>(py: Python<'py>, source: &Source<'_>) -> PyResult
     let (value, aside) = if first[0] & BUFFERS != 0 {
         decode_buffers(py, source, 1)?
     } else {
-        (loads(py, source.bytes(py, 1, source.len() - 1)?, None)?, Vec::new())
+        (
+            loads(py, source.bytes(py, 1, source.len() - 1)?, None)?,
+            Vec::new(),
+        )
     };
     match first[0] & !BUFFERS {
         0 => Ok(Call::One(put_back(value.cast_into()?, aside)?, None)),
@@ -329,7 +356,9 @@ pub(crate) fn decode_call<'py>(py: Python<'py>, source: &Source<'_>) -> PyResult
             Ok(Call::One(put_back(args, aside)?, Some(kwargs)))
         }
         shape @ (2 | 3) => Ok(Call::Many(value.cast_into()?, shape == 3)),
-        other => Err(PyValueError::new_err(format!("unknown input format {other}"))),
+        other => Err(PyValueError::new_err(format!(
+            "unknown input format {other}"
+        ))),
     }
 }
 
@@ -342,8 +371,8 @@ fn put_back<'py>(
     }
     let mut all: Vec<Bound<'py, PyAny>> = args.iter().collect();
     for (position, bytes) in aside {
-        *all.get_mut(position).ok_or_else(|| PyValueError::new_err("no such argument"))? =
-            bytes.into_any();
+        *all.get_mut(position)
+            .ok_or_else(|| PyValueError::new_err("no such argument"))? = bytes.into_any();
     }
     PyTuple::new(args.py(), all)
 }
@@ -387,7 +416,9 @@ pub(crate) fn encode_result<'py>(value: &Bound<'py, PyAny>) -> PyResult<ResultBy
         let pickled = Pickling::dumps_plain(value)?;
         return Ok(ResultBytes::Pickle(Encoded::new(None, pickled, Vec::new())));
     }
-    let pickling = Pickling { main_by_value: false };
+    let pickling = Pickling {
+        main_by_value: false,
+    };
     let (pickled, buffers) = pickling.dumps(value, || Ok(py.None().into_bound(py)))?;
     let buffers = buffers.into_iter().map(|buffer| (-1, buffer)).collect();
     Ok(ResultBytes::Pickle(Encoded::new(None, pickled, buffers)))
@@ -404,7 +435,9 @@ pub(crate) fn decode_result<'py>(
         code::BYTES => Ok(source.bytes(py, 0, source.len())?.into_any()),
         code::PICKLE => loads(py, source.bytes(py, 0, source.len())?, None),
         code::BUFFERS => Ok(decode_buffers(py, source, 0)?.0),
-        other => Err(PyValueError::new_err(format!("unknown result format {other}"))),
+        other => Err(PyValueError::new_err(format!(
+            "unknown result format {other}"
+        ))),
     }
 }
 

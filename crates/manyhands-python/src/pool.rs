@@ -53,7 +53,9 @@ pub(crate) fn seconds(timeout: Option<f64>) -> PyResult<Option<Duration>> {
         None => Ok(None),
         Some(time) if time.is_nan() => Err(PyValueError::new_err("timeout must not be NaN")),
         // What is longer than the clock can say is for ever.
-        Some(time) => Ok(Duration::try_from_secs_f64(time.max(0.0)).ok().filter(|t| t.as_secs() < 1 << 40)),
+        Some(time) => Ok(Duration::try_from_secs_f64(time.max(0.0))
+            .ok()
+            .filter(|t| t.as_secs() < 1 << 40)),
     }
 }
 
@@ -69,7 +71,8 @@ pub(crate) struct PoolBase {
 impl PoolBase {
     fn core(&self) -> PyResult<Arc<Core>> {
         let core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
-        core.clone().ok_or_else(|| PyRuntimeError::new_err("the pool has not been started"))
+        core.clone()
+            .ok_or_else(|| PyRuntimeError::new_err("the pool has not been started"))
     }
 
     fn main_by_value(&self) -> bool {
@@ -115,7 +118,11 @@ impl PoolBase {
         };
         let launcher = Box::new(PythonLauncher::new(launcher));
         let pool = py.detach(|| Pool::start(config, launcher))?;
-        let core = Arc::new(Core { pool, callbacks: Callbacks::new(), hubs });
+        let core = Arc::new(Core {
+            pool,
+            callbacks: Callbacks::new(),
+            hubs,
+        });
         *self.core.lock().unwrap_or_else(PoisonError::into_inner) = Some(core);
         *self.future.lock().unwrap_or_else(PoisonError::into_inner) = Some(future);
         *self.pickling.lock().unwrap_or_else(PoisonError::into_inner) = main_by_value;
@@ -148,7 +155,10 @@ impl PoolBase {
         let shipped = self.functions.ship(&core.pool, r#fn, main_by_value)?;
         let encoded = Pickling { main_by_value }.encode_call(r#fn, args, kwargs)?;
         let task = encoded
-            .with_parts(py, |parts| core.pool.submit(shipped.kind, &shipped.function, None, parts))
+            .with_parts(py, |parts| {
+                core.pool
+                    .submit(shipped.kind, &shipped.function, None, parts)
+            })
             .map_err(|error| submit_error(py, &error))?;
         let future = self.future_type(py)?.bind(py).call0()?;
         future.cast::<FutureBase>()?.get().set(core, task, shipped);
@@ -169,7 +179,10 @@ impl PoolBase {
         let encoded = Pickling { main_by_value }.encode_batch(func, items, singles)?;
         let count = Some(u32::try_from(items.len())?);
         let task = encoded
-            .with_parts(py, |parts| core.pool.submit(shipped.kind, &shipped.function, count, parts))
+            .with_parts(py, |parts| {
+                core.pool
+                    .submit(shipped.kind, &shipped.function, count, parts)
+            })
             .map_err(|error| submit_error(py, &error))?;
         Ok(Batch::new(core, task, shipped))
     }
@@ -177,7 +190,9 @@ impl PoolBase {
     /// Is `fn` one that runs on the workers' event loops?
     fn _is_coroutine(&self, func: &Bound<'_, PyAny>) -> PyResult<bool> {
         let core = self.core()?;
-        let shipped = self.functions.ship(&core.pool, func, self.main_by_value())?;
+        let shipped = self
+            .functions
+            .ship(&core.pool, func, self.main_by_value())?;
         Ok(shipped.kind == manyhands::Kind::Coroutine)
     }
 
@@ -224,8 +239,11 @@ impl PoolBase {
 
     /// `[(pid, phase), …]`, tasks that have not ended, tasks that wait for a slot, closed.
     #[allow(clippy::type_complexity)]
-    fn _status(&self) -> PyResult<(Vec<(u32, &'static str)>, usize, usize, bool)> {
-        let status = self.core()?.pool.status();
+    fn _status(&self, py: Python<'_>) -> PyResult<(Vec<(u32, &'static str)>, usize, usize, bool)> {
+        let core = self.core()?;
+        // Nobody may have waited for what has ended since.
+        py.detach(|| core.pool.poll());
+        let status = core.pool.status();
         let phase = |(pid, phase): &(u32, WorkerPhase)| {
             let phase = match phase {
                 WorkerPhase::Starting => "starting",

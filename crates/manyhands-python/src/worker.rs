@@ -40,7 +40,9 @@ struct Functions {
 
 impl Worker {
     fn functions(&self) -> MutexGuard<'_, Functions> {
-        self.functions.lock().unwrap_or_else(PoisonError::into_inner)
+        self.functions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The function named `id`, unpickled at its first use from its `definition`.
@@ -52,7 +54,10 @@ impl Worker {
     ) -> PyResult<Bound<'py, PyAny>> {
         let Some(definition) = definition else {
             let functions = self.functions();
-            let function = functions.known.get(&id).map(|function| function.bind(py).clone());
+            let function = functions
+                .known
+                .get(&id)
+                .map(|function| function.bind(py).clone());
             return function.ok_or_else(|| PyRuntimeError::new_err("a function was forgotten"));
         };
         let function = load_all(py, &Source::Span(&definition.map_err(no_room)?))?;
@@ -61,7 +66,11 @@ impl Worker {
             functions.order.push_back(id);
             functions.known.insert(id, function.clone().unbind());
             let over = functions.order.len() > REMEMBERED;
-            let oldest = if over { functions.order.pop_front() } else { None };
+            let oldest = if over {
+                functions.order.pop_front()
+            } else {
+                None
+            };
             oldest.and_then(|oldest| functions.known.remove(&oldest))
         };
         drop(forgotten);
@@ -79,7 +88,11 @@ impl Worker {
             return;
         }
         let took = |left: u64| Some(left.saturating_sub(1));
-        if self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, took) == Ok(1) {
+        if self
+            .left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, took)
+            == Ok(1)
+        {
             self.seat.retire();
         }
     }
@@ -97,7 +110,11 @@ impl Raw {
     pub(crate) fn fetch(worker: &Worker, lane: &Lane, job: &Job) -> Self {
         let known = worker.functions().known.contains_key(&job.function());
         let definition = (!known).then(|| lane.definition(job));
-        Self { function: job.function(), definition, input: lane.input(job) }
+        Self {
+            function: job.function(),
+            definition,
+            input: lane.input(job),
+        }
     }
 
     /// Unpickles both.
@@ -186,7 +203,13 @@ impl WorkerSeat {
         let control = own(fd)?;
         let seat = py.detach(|| Seat::join(control))?;
         let left = AtomicU64::new(max_tasks.unwrap_or(u64::MAX));
-        Ok(Self { worker: Arc::new(Worker { seat, functions: Mutex::default(), left }) })
+        Ok(Self {
+            worker: Arc::new(Worker {
+                seat,
+                functions: Mutex::default(),
+                left,
+            }),
+        })
     }
 
     /// The place in the pool's worker table.
@@ -279,8 +302,7 @@ impl WorkerSeat {
     }
 
     fn refuse(&self, py: Python<'_>, lane: &mut Lane, job: &Job, error: ArenaError) {
-        Report::error(py, &no_room(error))
-            .send(py, |code, parts| lane.complete(job, code, parts));
+        Report::error(py, &no_room(error)).send(py, |code, parts| lane.complete(job, code, parts));
         lane.set_load(0);
     }
 
@@ -289,11 +311,14 @@ impl WorkerSeat {
         while let Some(item) = lane.next_item(&job) {
             self.worker.count();
             let ended = match &items {
-                Ok(batch) => batch.arguments(py, item).and_then(|args| batch.function.call1(args)),
+                Ok(batch) => batch
+                    .arguments(py, item)
+                    .and_then(|args| batch.function.call1(args)),
                 Err(error) => Err(error.clone_ref(py)),
             };
-            Report::new(py, ended)
-                .send(py, |code, parts| lane.complete_item(&mut job, item, code, parts));
+            Report::new(py, ended).send(py, |code, parts| {
+                lane.complete_item(&mut job, item, code, parts)
+            });
             if self.worker.is_spent() && lane.has_items(&job) {
                 // The slot stays as it is: with this process's end, the rest goes to others.
                 return;
@@ -314,13 +339,25 @@ impl<'py> Items<'py> {
     /// The arguments of one item.
     pub(crate) fn arguments(&self, py: Python<'py>, item: u32) -> PyResult<Bound<'py, PyTuple>> {
         let item = self.items.get_item(item as usize)?;
-        if self.singles { PyTuple::new(py, [item]) } else { Ok(item.cast_into()?) }
+        if self.singles {
+            PyTuple::new(py, [item])
+        } else {
+            Ok(item.cast_into()?)
+        }
     }
 
     /// Kept for later.
     pub(crate) fn unbind(self) -> KeptItems {
-        let Self { function, items, singles } = self;
-        KeptItems { function: function.unbind(), items: items.unbind(), singles }
+        let Self {
+            function,
+            items,
+            singles,
+        } = self;
+        KeptItems {
+            function: function.unbind(),
+            items: items.unbind(),
+            singles,
+        }
     }
 }
 
@@ -342,13 +379,13 @@ impl KeptItems {
 }
 
 /// Unpickles a batch.
-pub(crate) fn load_batch<'py>(
-    py: Python<'py>,
-    worker: &Worker,
-    raw: Raw,
-) -> PyResult<Items<'py>> {
+pub(crate) fn load_batch<'py>(py: Python<'py>, worker: &Worker, raw: Raw) -> PyResult<Items<'py>> {
     match raw.load(py, worker)? {
-        (function, Call::Many(items, singles)) => Ok(Items { function, items, singles }),
+        (function, Call::Many(items, singles)) => Ok(Items {
+            function,
+            items,
+            singles,
+        }),
         (_, Call::One(..)) => Err(PyRuntimeError::new_err("a single task in a batch")),
     }
 }

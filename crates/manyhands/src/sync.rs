@@ -10,7 +10,4 @@ pub(crate) use std::sync::{
 };
 
 #[cfg(loom)]
-pub(crate) use loom::sync::{
-    Mutex, MutexGuard,
-    atomic::{AtomicU64, Ordering, fence},
-};
+pub(crate) use loom::sync::atomic::{AtomicU64, Ordering, fence};

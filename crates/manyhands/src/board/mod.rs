@@ -41,6 +41,7 @@ impl Kind {
     pub const ALL: [Self; 2] = [Self::Function, Self::Coroutine];
 
     /// This kind's lane of a worker.
+    #[cfg(not(loom))]
     pub(crate) const fn lane(self, worker: usize) -> usize {
         worker * 2 + self as usize
     }

@@ -7,9 +7,8 @@ use std::io;
 use std::ops::Range as Items;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
-use std::{hint, thread};
 
+use super::linger::{Linger, Patience};
 use super::log;
 use super::seat::Seat;
 use crate::arena::{ArenaError, BadSpan, SpanGuard, SpanRef};
@@ -19,9 +18,6 @@ use crate::board::{Definition, INLINE_BYTES, Kind, Place, Slot, WorkerEntry};
 use crate::sys::clock;
 use crate::sys::event::{Event, Woken};
 use crate::sys::pidfd;
-
-/// How long a lane looks for work before it sleeps, where cores allow it.
-const SPIN: Duration = Duration::from_micros(50);
 
 /// What a lane is to do next.
 #[derive(Debug)]
@@ -80,6 +76,7 @@ pub struct Lane {
     ringer: Ringer,
     /// The idle bits may be set.
     idle: bool,
+    patience: Patience,
 }
 
 impl Lane {
@@ -90,6 +87,7 @@ impl Lane {
             ringer: Ringer::default(),
             // Whoever held the lane before (the guard) may have left bits there.
             idle: true,
+            patience: Patience::default(),
         }
     }
 
@@ -186,12 +184,14 @@ impl Lane {
         self.idle = true;
         let ring = board.submission(self.kind);
         let closing = || self.seat.is_closing();
+        self.patience.sleeps();
         board.idle(self.kind).rest(self.worker(), ring, closing)
     }
 
     /// After a sleep: the event is taken note of.
     pub fn woke(&mut self) {
         self.event().clear();
+        self.patience.woke();
         self.idle = true;
         self.seat.board.idle(self.kind).set_searching(self.worker());
     }
@@ -213,8 +213,12 @@ impl Lane {
             if let Some(next) = self.try_next() {
                 return Ok(next);
             }
-            if let Some(job) = self.spin() {
-                return Ok(Next::Job(job));
+            if let Some(leave) = self.linger() {
+                let found = leave.look();
+                self.lingered(found);
+                if found {
+                    continue;
+                }
             }
             if !self.rest() {
                 continue;
@@ -227,32 +231,22 @@ impl Lane {
         }
     }
 
-    /// Looks for work for a while where that takes no core from anybody.
-    fn spin(&mut self) -> Option<Job> {
+    /// Leave to look for work a while before sleeping, where that takes no core from anybody and
+    /// has paid of late. What came of it is to be told to [`Lane::lingered`].
+    pub fn linger(&mut self) -> Option<Linger> {
         self.ring(true);
-        let board = &self.seat.board;
-        let others: u64 = Kind::ALL
-            .iter()
-            .map(|kind| board.idle(*kind).searching())
-            .sum();
-        if others + 1 >= board.cores() {
+        if !self.patience.is_left() {
             return None;
         }
+        let leave = Linger::leave(&self.seat, self.kind)?;
         self.idle = true;
-        board.idle(self.kind).set_searching(self.worker());
-        let end = Instant::now() + SPIN;
-        while Instant::now() < end {
-            for _ in 0..32 {
-                hint::spin_loop();
-                if self.queued() > 0
-                    && let Some(job) = self.claim()
-                {
-                    return Some(job);
-                }
-            }
-            thread::yield_now();
-        }
-        None
+        self.seat.board.idle(self.kind).set_searching(self.worker());
+        Some(leave)
+    }
+
+    /// Whether looking has found work.
+    pub fn lingered(&mut self, found: bool) {
+        self.patience.looked(found);
     }
 
     /// The function's definition, in the parent's arena.

@@ -1,0 +1,243 @@
+"""Coroutines in workers: how many at once, beside what, and what asyncio promises them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pool_tasks as tasks
+import pytest
+
+import manyhands as mh
+
+
+async def time_out() -> str:
+    task = asyncio.current_task()
+    assert task is not None
+    try:
+        async with asyncio.timeout(0.01):
+            await asyncio.sleep(tasks.PATIENCE)
+    except TimeoutError:
+        return f"timed out {task.cancelling()}"
+    return "went on"
+
+
+async def group() -> list[int]:
+    async with asyncio.TaskGroup() as members:
+        found = [members.create_task(tasks.async_square(number)) for number in range(5)]
+    return [member.result() for member in found]
+
+
+async def cancel_oneself() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(1)
+
+
+async def mark_context(name: str) -> tuple[str, str]:
+    before = tasks.variable.get()
+    tasks.variable.set(name)
+    await asyncio.sleep(0.001)
+    return before, tasks.variable.get()
+
+
+def mark_sync_context(name: str) -> str:
+    return tasks.variable.get()
+
+
+async def leave_behind(path: str) -> str:
+    """Ends before what it started."""
+
+    async def later() -> None:
+        await asyncio.sleep(0.02)
+        tasks.touch(path)
+
+    asyncio.current_task().background = asyncio.create_task(later())  # type: ignore[union-attr]
+    keep.append(asyncio.current_task())
+    return "ended"
+
+
+keep: list[Any] = []
+
+
+async def stop_the_loop() -> str:
+    asyncio.get_running_loop().stop()
+    await asyncio.sleep(0.001)
+    return "went on"
+
+
+async def callback_exits() -> str:
+    def leave() -> None:
+        raise SystemExit(3)
+
+    asyncio.get_running_loop().call_soon(leave)
+    await asyncio.sleep(0.01)
+    return "went on"
+
+
+async def in_a_thread() -> tuple[bool, int]:
+    main = threading.main_thread().ident
+    return await asyncio.to_thread(threading.get_ident) != main, os.getpid()
+
+
+class Awaitable:
+    def __await__(self) -> Any:
+        yield from asyncio.sleep(0.001).__await__()
+        return 9
+
+
+async def await_an_awaitable() -> int:
+    return await Awaitable()
+
+
+async def start_a_program() -> tuple[int | None, bytes]:
+    program = await asyncio.create_subprocess_exec("echo", "hello", stdout=-1)
+    out, _ = await program.communicate()
+    return program.returncode, out
+
+
+async def clean_up(begun: str, cleaned: str) -> None:
+    try:
+        Path(begun).touch()
+        await asyncio.sleep(tasks.PATIENCE)
+    finally:
+        Path(cleaned).touch()
+
+
+@pytest.mark.parametrize("concurrency", [1, 3, 50])
+def test_as_many_as_concurrency_overlap_and_not_one_more(concurrency: int) -> None:
+    with mh.Pool(2, concurrency=concurrency) as pool:
+        tasks.workers_of(pool)
+        futures = [pool.submit(tasks.overlap, 0.02) for _ in range(8 * concurrency)]
+        most = Counter[int]()
+        for future in futures:
+            pid, count = future.result()
+            most[pid] = max(most[pid], count)
+    assert max(most.values()) == concurrency
+    assert len(most) == 2
+
+
+def test_coroutines_of_a_map_overlap_too() -> None:
+    with mh.Pool(2, concurrency=20) as pool:
+        results = list(pool.map(tasks.overlap, [0.02] * 400, chunksize=1))
+        assert max(count for _, count in results) == 20
+        assert max(count for _, count in pool.map(tasks.overlap, [0.02] * 100, chunksize=50)) == 20
+
+
+def test_all_that_fit_are_under_way_together(tmp_path: Path) -> None:
+    """None ends before the last has begun."""
+    names = [str(number) for number in range(40)]
+    with mh.Pool(2, concurrency=20) as pool:
+        futures = [pool.submit(tasks.meet, str(tmp_path), name, names) for name in names]
+        assert [future.result() for future in futures] == names
+
+
+def test_they_spread_over_the_workers(tmp_path: Path) -> None:
+    with mh.Pool(2, concurrency=30) as pool:
+        names = [str(number) for number in range(60)]
+        for future in [pool.submit(tasks.meet, str(tmp_path), name, names) for name in names]:
+            future.result()
+        for _ in range(5):
+            futures = [pool.submit(tasks.overlap, 0.05) for _ in range(40)]
+            share = Counter(future.result()[0] for future in futures)
+            assert min(share.values()) >= 8, share
+            assert len(share) == 2
+
+
+def test_functions_and_coroutines_do_not_wait_for_each_other(
+    pool: mh.Pool, tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    begun = [tmp_path / "a", tmp_path / "b"]
+    functions = [pool.submit(tasks.announce_and_wait, str(path), str(go)) for path in begun]
+    tasks.until(lambda: all(path.exists() for path in begun))
+    assert [pool.submit(tasks.async_square, 3).result() for _ in range(50)] == [9] * 50
+    assert list(pool.map(tasks.async_square, range(500))) == [n * n for n in range(500)]
+    assert not any(future.done() for future in functions)
+    go.touch()
+
+    endless = [pool.submit(tasks.async_sleep, 0.3) for _ in range(32)]
+    assert [pool.submit(tasks.square, 3).result() for _ in range(50)] == [9] * 50
+    for future in [*functions, *endless]:
+        future.result()
+
+
+def test_functions_run_in_the_main_thread_and_coroutines_beside_it(pool: mh.Pool) -> None:
+    async def async_thread_name() -> str:
+        return tasks.thread_name()
+
+    assert pool.submit(tasks.thread_name).result() == "MainThread"
+    assert pool.submit(async_thread_name).result() != "MainThread"
+
+
+def test_many_waiting_coroutines_leave_room_for_functions() -> None:
+    """Also where they are more than the slots."""
+    with mh.Pool(1, concurrency=10) as pool:
+        waiting = [pool.submit(tasks.async_sleep, 0.001) for _ in range(5000)]
+        assert pool.submit(tasks.square, 3).result() == 9
+        assert not waiting[-1].done()
+        for future in waiting:
+            future.result()
+
+
+def test_timeouts_task_groups_and_current_task_work(pool: mh.Pool) -> None:
+    assert pool.submit(time_out).result() == "timed out 0"
+    assert pool.submit(group).result() == [0, 1, 4, 9, 16]
+    assert isinstance(pool.submit(cancel_oneself).exception(), asyncio.CancelledError)
+    assert pool.submit(await_an_awaitable).result() == 9
+    assert pool.submit(in_a_thread).result()[0]
+
+
+def test_programs_can_be_started(pool: mh.Pool) -> None:
+    assert pool.submit(start_a_program).result() == (0, b"hello\n")
+
+
+def test_each_coroutine_has_a_context_of_its_own(pool: mh.Pool) -> None:
+    tasks.variable.set("the parent's")
+    names = [f"name {number}" for number in range(200)]
+    results = list(pool.map(mark_context, names))
+    assert results == [("untouched", name) for name in names]
+    assert contextvars.copy_context()[tasks.variable] == "the parent's"
+
+
+def test_what_a_coroutine_started_goes_on_after_it(pool: mh.Pool, tmp_path: Path) -> None:
+    assert pool.submit(leave_behind, str(tmp_path / "later")).result() == "ended"
+    tasks.until((tmp_path / "later").exists)
+
+
+def test_no_coroutine_can_end_the_loop_of_the_others(pool: mh.Pool) -> None:
+    workers = tasks.workers_of(pool)
+    others = [pool.submit(tasks.async_sleep, 0.1, number) for number in range(20)]
+    assert pool.submit(stop_the_loop).result() == "went on"
+    assert pool.submit(callback_exits).result() == "went on"
+    for error in (SystemExit(3), KeyboardInterrupt(), GeneratorExit()):
+        assert type(pool.submit(tasks.async_fail, error).exception()) is type(error)
+    assert [future.result() for future in others] == list(range(20))
+    assert tasks.workers_of(pool) == workers
+
+
+def test_shutdown_waits_for_coroutines_under_way(tmp_path: Path) -> None:
+    with mh.Pool(2) as pool:
+        futures = [pool.submit(tasks.async_sleep, 0.1, number) for number in range(100)]
+    assert [future.result(0) for future in futures] == list(range(100))
+
+
+def test_a_coroutine_that_blocks_delays_only_its_own_loop(tmp_path: Path) -> None:
+    async def block() -> None:
+        tasks.announce_and_wait(str(tmp_path / "begun"), str(tmp_path / "go"))
+
+    with mh.Pool(2) as pool:
+        tasks.workers_of(pool)
+        blocked = pool.submit(block)
+        tasks.until((tmp_path / "begun").exists)
+        for _ in range(20):
+            assert pool.submit(tasks.async_square, 3).result() == 9
+        assert not blocked.done()
+        (tmp_path / "go").touch()
+        blocked.result()

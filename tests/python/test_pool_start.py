@@ -1,0 +1,262 @@
+"""How workers start: start methods, initializers, recycling, and programs of all sorts."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pool_tasks as tasks
+import pytest
+
+import manyhands as mh
+
+METHODS = ["forkserver", "spawn", "fork"]
+
+state: dict[str, Any] = {}
+
+
+def set_state(**values: Any) -> None:
+    state["calls"] = state.get("calls", 0) + 1
+    state.update(values)
+
+
+def get_state(_: Any = None) -> tuple[int, dict[str, Any]]:
+    return os.getpid(), dict(state)
+
+
+def refuse(error: BaseException) -> None:
+    raise error
+
+
+def refuse_once(path: str) -> None:
+    try:
+        Path(path).touch(exist_ok=False)
+    except FileExistsError:
+        return
+    raise ValueError("the first time")
+
+
+def keep_shared(lock: Any, queue: Any) -> None:
+    state.update(lock=lock, queue=queue)
+
+
+def use_shared(number: int) -> None:
+    with state["lock"]:
+        state["queue"].put(number)
+
+
+def blocked_signals() -> list[int]:
+    return sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+
+def open_pool(method: str) -> int:
+    state["pool"] = mh.Pool(1, start_method=method)  # type: ignore[arg-type]
+    result: int = state["pool"].submit(tasks.square, 3).result()
+    return result
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_start_method_runs_everything(method: Any) -> None:
+    with mh.Pool(2, start_method=method) as pool:
+        assert f"({method})" in repr(pool)
+        assert pool.submit(tasks.square, 3).result() == 9
+        assert pool.submit(tasks.async_square, 3).result() == 9
+        assert pool.submit(lambda: 5).result() == 5
+        assert list(pool.map(tasks.square, range(100))) == [n * n for n in range(100)]
+        with pytest.raises(ValueError, match="x"):
+            pool.submit(tasks.fail, ValueError("x")).result()
+        error = pool.submit(tasks.leave, 3).exception()
+        assert isinstance(error, mh.WorkerDied)
+        assert error.exitcode == 3
+        error = pool.submit(tasks.kill_self, signal.SIGKILL).exception()
+        assert isinstance(error, mh.WorkerDied)
+        assert error.signal == signal.SIGKILL
+        assert pool.submit(tasks.square, 3).result() == 9
+        victim = tasks.workers_of(pool)[0]
+        with tasks.stopped(victim):
+            assert list(pool.map(tasks.square, range(100))) == [n * n for n in range(100)]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_workers_block_no_signal(method: Any) -> None:
+    """Else what a task starts is deaf to the end of its children, alarms and SIGTERM."""
+    with mh.Pool(1, start_method=method) as pool:
+        assert pool.submit(blocked_signals).result() == []
+        pool.submit(tasks.leave, 1).exception()
+        assert pool.submit(blocked_signals).result() == []
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_initializer_runs_once_in_each_worker_before_its_tasks(method: Any) -> None:
+    with mh.Pool(
+        2, start_method=method, initializer=lambda **v: set_state(**v), initargs=()
+    ) as pool:
+        tasks.workers_of(pool)
+        calls = {pid: found["calls"] for pid, found in pool.map(get_state, range(100))}
+        assert set(calls.values()) == {1}
+        pool.submit(tasks.leave, 1).exception()
+        tasks.workers_of(pool)
+        assert all(found["calls"] == 1 for _, found in pool.map(get_state, range(100)))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_only_inherited_reaches_the_initializer(method: Any) -> None:
+    context = multiprocessing.get_context(method)
+    lock, queue = context.Lock(), context.SimpleQueue()
+    with mh.Pool(
+        2, start_method=method, initializer=keep_shared, initargs=(lock, queue)
+    ) as pool:
+        list(pool.map(use_shared, range(20)))
+        assert sorted(queue.get() for _ in range(20)) == list(range(20))
+        pool.submit(tasks.leave, 1).exception()
+        pool.submit(use_shared, 20).result()
+        assert queue.get() == 20
+    queue.close()
+
+
+def test_a_failing_initializer_ends_the_pool_with_its_own_error() -> None:
+    with mh.Pool(2, initializer=refuse, initargs=(ValueError("mine"),)) as pool:
+        futures = [pool.submit(tasks.square, 2) for _ in range(10)]
+        for future in futures:
+            with pytest.raises(ValueError, match="mine") as caught:
+                future.result()
+            assert "initializer" in caught.value.__notes__[-1]
+        with pytest.raises(ValueError, match="mine"):
+            pool.submit(tasks.square, 2)
+        with pytest.raises(ValueError, match="mine"):
+            list(pool.map(tasks.square, [2]))
+        assert "broken" in repr(pool)
+
+
+def test_an_initializer_that_exits_ends_the_pool_saying_so() -> None:
+    with mh.Pool(1, initializer=refuse, initargs=(SystemExit(4),)) as pool:
+        with pytest.raises(mh.InitializerFailed, match=r"SystemExit\(4\)"):
+            pool.submit(tasks.square, 2).result()
+    with mh.Pool(1, initializer=os._exit, initargs=(4,)) as pool:
+        with pytest.raises(mh.PoolBroken, match="status 4"):
+            pool.submit(tasks.square, 2).result()
+
+
+def test_an_initializer_that_fails_once_is_tried_again(tmp_path: Path) -> None:
+    with mh.Pool(1, initializer=refuse_once, initargs=(str(tmp_path / "once"),)) as pool:
+        assert pool.submit(tasks.square, 3).result() == 9
+
+
+@pytest.mark.parametrize("most", [1, 5])
+def test_max_tasks_replaces_workers_under_a_backlog(most: int) -> None:
+    with mh.Pool(2, max_tasks=most) as pool:
+        futures = [pool.submit(tasks.process_number) for _ in range(20 * most)]
+        ran = Counter(future.result() for future in futures)
+    assert max(ran.values()) <= most
+    assert sum(ran.values()) == 20 * most
+
+
+def test_max_tasks_counts_items_of_maps_and_coroutines() -> None:
+    with mh.Pool(2, max_tasks=5) as pool:
+        ran = Counter(pool.map(tasks.process_number, range(50), chunksize=25))
+        assert max(ran.values()) <= 5
+        assert sum(ran.values()) == 50
+    with mh.Pool(2, max_tasks=5, concurrency=2) as pool:
+        assert list(pool.map(tasks.async_square, range(60), chunksize=30)) == [
+            n * n for n in range(60)
+        ]
+        futures = [pool.submit(tasks.async_square, n) for n in range(60)]
+        assert [future.result() for future in futures] == [n * n for n in range(60)]
+
+
+def test_a_pool_whose_worker_retires_at_the_end_shuts_down_soon() -> None:
+    for _ in range(5):
+        with mh.Pool(1, max_tasks=1) as pool:
+            assert pool.submit(tasks.square, 3).result() == 9
+
+
+@pytest.mark.parametrize("inner", METHODS)
+@pytest.mark.parametrize("outer", METHODS)
+def test_a_pool_left_open_in_a_task_ends_with_its_worker(outer: Any, inner: str) -> None:
+    with mh.Pool(1, start_method=outer), mh.Pool(1, start_method=outer) as pool:
+        assert pool.submit(open_pool, inner).result() == 9
+
+
+def test_the_fork_server_may_die() -> None:
+    with mh.Pool(2) as pool:
+        tasks.workers_of(pool)
+        from multiprocessing import forkserver
+
+        os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)  # type: ignore[attr-defined]
+        for _ in range(3):
+            assert pool.submit(tasks.square, 3).result() == 9
+            pool.submit(tasks.leave, 1).exception()
+        assert pool.submit(blocked_signals).result() == []
+
+
+def test_pools_may_be_made_by_several_threads_at_once() -> None:
+    results: list[int] = []
+
+    def make(method: Any) -> None:
+        with mh.Pool(1, start_method=method) as pool:
+            results.append(pool.submit(tasks.square, 3).result())
+
+    threads = [threading.Thread(target=make, args=(method,)) for method in METHODS[:2] * 3]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [9] * 6
+
+
+PROGRAM = """
+import sys
+import manyhands as mh
+
+factor = 3
+
+class Box:
+    def __init__(self, value): self.value = value
+
+def multiply(box): return Box(box.value * factor)
+async def amultiply(value): return value * factor
+
+if __name__ == "__main__":
+    with mh.Pool(2, start_method=METHOD) as pool:
+        print([box.value for box in pool.map(multiply, map(Box, range(4)))])
+        print(pool.submit(amultiply, 5).result(), pool.submit(lambda: factor).result())
+"""
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("way", ["file", "module", "-c", "stdin"])
+def test_programs_may_define_their_functions_wherever_they_stand(
+    tmp_path: Path, way: str, method: str
+) -> None:
+    source = PROGRAM.replace("METHOD", repr(method))
+    (tmp_path / "program.py").write_text(source)
+    stdin = None
+    arguments = {
+        "file": [str(tmp_path / "program.py")],
+        "module": ["-m", "program"],
+        "-c": ["-c", source],
+        "stdin": ["-"],
+    }[way]
+    if way == "stdin":
+        stdin = source
+    status, out, error = tasks.run_program(*arguments, stdin=stdin, cwd=tmp_path)
+    assert (status, out, error) == (0, "[0, 3, 6, 9]\n15 3\n", "")
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_a_program_without_main_guard_is_told_what_to_do(tmp_path: Path, method: str) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import manyhands as mh\n"
+        f"pool = mh.Pool(2, start_method={method!r})\n"
+        "print(pool.submit(abs, -3).result())\n"
+    )
+    status, out, error = tasks.run_program(str(program))
+    assert (status, out) == (1, "")
+    assert "PoolBroken: the pool cannot start its workers" in error
+    assert "if __name__ == '__main__':" in error.splitlines()[-1]
