@@ -15,6 +15,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -189,6 +190,23 @@ class ContextChild:
             # Else somebody else, such as os.wait() in the program, has taken the exit status.
             self._process.close()
         return code
+
+
+def _forget_forkserver() -> None:
+    """A forked child cannot use its parent's server, and starts one of its own when it needs one.
+
+    (multiprocessing itself would wait for the parent's as if it were a child of this process.)
+    """
+    server: Any = forkserver._forkserver
+    if server._forkserver_pid is not None:
+        os.close(server._forkserver_alive_fd)
+        server._lock = threading.Lock()
+        server._forkserver_pid = None
+        server._forkserver_alive_fd = None
+        server._forkserver_address = None
+
+
+os.register_at_fork(after_in_child=_forget_forkserver)
 
 
 def _warm_forkserver() -> None:
