@@ -11,7 +11,14 @@ import pickle
 import signal as signals
 from concurrent.futures import BrokenExecutor, CancelledError
 
-__all__ = ["InitializerFailed", "PoolBroken", "RemoteError", "RemoteTraceback", "TaskLost", "WorkerDied"]
+__all__ = [
+    "InitializerFailed",
+    "PoolBroken",
+    "RemoteError",
+    "RemoteTraceback",
+    "TaskLost",
+    "WorkerDied",
+]
 
 Account = tuple[bytes | None, str, str, str]
 

@@ -118,9 +118,7 @@ class Pool(PoolBase, concurrent.futures.Executor):
         )
         # With fork the main module is what it was; else each worker imports it.
         by_value = method != "fork" and not main_is_importable()
-        spec = WorkerSpec.of(
-            method, initializer, tuple(initargs), concurrency, max_tasks, by_value
-        )
+        spec = WorkerSpec.of(method, initializer, tuple(initargs), concurrency, max_tasks, by_value)
         launcher = make_launcher(method, self._name, spec)
         self._start(workers, launcher, Future, self._hubs, by_value, GRACE)
         _remember(self)
@@ -254,6 +252,8 @@ class Pool(PoolBase, concurrent.futures.Executor):
             wait: Returns when no worker is left; else at once.
             cancel_futures: Withdraws what has not begun.
 
+        In a forked child, to which the pool does not belong, it does nothing.
+
         >>> from manyhands import Pool
         >>> pool = Pool(1)
         >>> future = pool.submit(abs, -7)
@@ -262,7 +262,7 @@ class Pool(PoolBase, concurrent.futures.Executor):
         7
         """
         self._close(cancel_futures)
-        if wait:
+        if wait and self._is_ours():
             self._join(None)
             self._forget_loops()
 
@@ -278,8 +278,9 @@ class Pool(PoolBase, concurrent.futures.Executor):
         True
         """
         self._kill()
-        self._join(None)
-        self._forget_loops()
+        if self._is_ours():
+            self._join(None)
+            self._forget_loops()
 
     def __enter__(self) -> Self:
         return self

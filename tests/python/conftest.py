@@ -91,7 +91,8 @@ def processes() -> dict[int, str]:
         except OSError:  # ended meanwhile, or somebody else's
             continue
         parents[pid] = int(parent)
-        commands[pid] = f"({state}) {b' '.join(words).decode(errors='replace'):.100}"
+        command = b" ".join(words).decode(errors="replace")
+        commands[pid] = f"child of {parent}, state {state}: {command:.100}"
 
     def ours(pid: int) -> bool:
         while pid in parents:

@@ -140,7 +140,7 @@ def workers_of(pool: Any) -> list[int]:
 
     def ready() -> list[int]:
         rows = pool._status()[0]
-        return [pid for pid, phase in rows if phase == "ready"] if rows else []
+        return [pid for pid, phase in rows if phase == "ready" and pid]
 
     return until(lambda: len(ready()) == pool._workers and ready(), "that all workers are ready")
 

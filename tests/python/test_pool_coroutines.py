@@ -150,9 +150,7 @@ def test_they_spread_over_the_workers(tmp_path: Path) -> None:
             assert len(share) == 2
 
 
-def test_functions_and_coroutines_do_not_wait_for_each_other(
-    pool: mh.Pool, tmp_path: Path
-) -> None:
+def test_functions_and_coroutines_do_not_wait_for_each_other(pool: mh.Pool, tmp_path: Path) -> None:
     go = tmp_path / "go"
     begun = [tmp_path / "a", tmp_path / "b"]
     functions = [pool.submit(tasks.announce_and_wait, str(path), str(go)) for path in begun]

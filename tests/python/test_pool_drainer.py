@@ -219,7 +219,9 @@ def test_a_reader_that_gives_up_hands_over(pool: mh.Pool) -> None:
     for _ in range(30):
         slow = pool.submit(tasks.sleep, 0.03)
         impatient = [
-            threading.Thread(target=lambda f=slow, t=0.001 * n: pytest.raises(TimeoutError, f.result, t))
+            threading.Thread(
+                target=lambda f=slow, t=0.001 * n: pytest.raises(TimeoutError, f.result, t)
+            )
             for n in range(3)
         ]
         for thread in impatient:

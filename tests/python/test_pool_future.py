@@ -266,9 +266,7 @@ def test_a_future_made_by_hand_belongs_to_no_pool() -> None:
 def test_many_threads_may_wait_for_one_future(pool: mh.Pool, busy: Any) -> None:
     future = pool.submit(tasks.identity, ["the", "same"])
     results: list[list[str]] = []
-    threads = [
-        threading.Thread(target=lambda: results.append(future.result())) for _ in range(20)
-    ]
+    threads = [threading.Thread(target=lambda: results.append(future.result())) for _ in range(20)]
     for thread in threads:
         thread.start()
     time.sleep(0.05)

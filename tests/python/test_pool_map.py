@@ -280,9 +280,7 @@ def test_a_task_may_have_a_pool_of_its_own() -> None:
 def test_big_items_travel_both_ways(pool: mh.Pool) -> None:
     sizes = [0, 1, 100, 70_000, 1 << 20, 5 << 20] * 2
     items = (bytes([n]) * size for n, size in enumerate(sizes))
-    for n, (size, result) in enumerate(
-        zip(sizes, pool.map(tasks.identity, items), strict=True)
-    ):
+    for n, (size, result) in enumerate(zip(sizes, pool.map(tasks.identity, items), strict=True)):
         assert result == bytes([n]) * size
 
 

@@ -175,9 +175,7 @@ def test_endless_input_is_read_a_bounded_number_ahead(
 
 
 @pytest.mark.parametrize("fn", [fail_at_seven, async_fail_at_seven])
-def test_an_error_comes_at_its_place(
-    pool: mh.Pool, run: Run, fn: Callable[..., Any]
-) -> None:
+def test_an_error_comes_at_its_place(pool: mh.Pool, run: Run, fn: Callable[..., Any]) -> None:
     async def main() -> None:
         results: list[int] = []
         with pytest.raises(ValueError, match="seven"):

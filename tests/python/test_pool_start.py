@@ -108,9 +108,7 @@ def test_the_initializer_runs_once_in_each_worker_before_its_tasks(method: Any) 
 def test_what_is_only_inherited_reaches_the_initializer(method: Any) -> None:
     context = multiprocessing.get_context(method)
     lock, queue = context.Lock(), context.SimpleQueue()
-    with mh.Pool(
-        2, start_method=method, initializer=keep_shared, initargs=(lock, queue)
-    ) as pool:
+    with mh.Pool(2, start_method=method, initializer=keep_shared, initargs=(lock, queue)) as pool:
         list(pool.map(use_shared, range(20)))
         assert sorted(queue.get() for _ in range(20)) == list(range(20))
         pool.submit(tasks.leave, 1).exception()

@@ -129,13 +129,11 @@ impl CoroutineLane {
         }
         let py = slf.py();
         let fill = slf.getattr(intern!(py, "fill"))?;
-        this.event_loop
-            .bind(py)
-            .call_method(
-                intern!(py, "call_soon"),
-                (fill,),
-                Some(this.schedule_kwargs.bind(py)),
-            )?;
+        this.event_loop.bind(py).call_method(
+            intern!(py, "call_soon"),
+            (fill,),
+            Some(this.schedule_kwargs.bind(py)),
+        )?;
         Ok(())
     }
 

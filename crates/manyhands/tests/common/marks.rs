@@ -23,7 +23,10 @@ unsafe impl Sync for Marks {}
 
 impl Marks {
     pub fn create(len: usize) -> Self {
-        let path = std::env::temp_dir().join(format!("manyhands-marks-{}", std::process::id()));
+        static FILES: AtomicU8 = AtomicU8::new(0);
+        let file = FILES.fetch_add(1, Ordering::Relaxed);
+        let name = format!("manyhands-marks-{}-{file}", std::process::id());
+        let path = std::env::temp_dir().join(name);
         let file = OpenOptions::new()
             .read(true)
             .write(true)

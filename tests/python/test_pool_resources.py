@@ -1,0 +1,173 @@
+"""What a pool costs when it does nothing, and that it gives everything back."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import pool_tasks as tasks
+import pytest
+
+import manyhands as mh
+
+
+def wake_ups(pids: Iterable[int]) -> dict[tuple[int, int], int]:
+    """Voluntary context switches of each thread: how often it went to sleep."""
+    found = {}
+    for pid in pids:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            if pid == os.getpid() and int(task.name) == threading.get_native_id():
+                continue
+            for line in (task / "status").read_text().splitlines():
+                if line.startswith("voluntary_ctxt_switches"):
+                    found[pid, int(task.name)] = int(line.split()[1])
+    return found
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn", "fork"])
+def test_an_idle_pool_never_wakes_up(method: str) -> None:
+    """After functions, coroutines, maps, callbacks, a death, and with an unfinished map open."""
+    with mh.Pool(2, start_method=method) as pool:  # type: ignore[arg-type]
+        list(pool.map(tasks.square, range(1000)))
+        list(pool.map(tasks.async_square, range(1000)))
+        called = threading.Event()
+        pool.submit(tasks.square, 1).add_done_callback(lambda _: called.set())
+        assert called.wait(tasks.PATIENCE)
+        pool.submit(tasks.leave, 1).exception()
+        open_map = pool.map(tasks.square, range(1_000_000))
+        next(open_map)
+        pids = [os.getpid(), *tasks.workers_of(pool)]
+        time.sleep(0.5)
+        before = wake_ups(pids)
+        time.sleep(2)
+        after = wake_ups(pids)
+        assert after == before
+        open_map.close()
+
+
+def test_waiting_costs_no_wake_ups(tmp_path: Path) -> None:
+    """Nobody polls: neither for a long task, nor in `result()`, nor in a loop."""
+    with mh.Pool(2) as pool:
+        go = tmp_path / "go"
+
+        def wait_for_signal(path: str) -> None:
+            os.mkfifo(path)
+            os.close(os.open(path, os.O_RDONLY))
+
+        async def wait(future: mh.Future[None]) -> None:
+            await future
+
+        fifos = [str(tmp_path / name) for name in "ab"]
+        futures = [pool.submit(wait_for_signal, path) for path in fifos]
+        threads = [
+            threading.Thread(target=futures[0].result),
+            threading.Thread(target=lambda: asyncio.run(wait(futures[1]))),
+        ]
+        for thread in threads:
+            thread.start()
+        tasks.until(lambda: all(os.path.exists(path) for path in fifos))
+        pids = [os.getpid(), *tasks.workers_of(pool)]
+        time.sleep(0.5)
+        before = wake_ups(pids)
+        time.sleep(1)
+        after = wake_ups(pids)
+        for path in fifos:
+            os.close(os.open(path, os.O_WRONLY))
+        for thread in threads:
+            thread.join()
+        assert after == before
+        assert not go.exists()
+
+
+def count_everything() -> tuple[int, int, int]:
+    """Descriptors, threads, memory mappings."""
+    gc.collect()
+    return (
+        len(os.listdir("/proc/self/fd")),
+        len(os.listdir("/proc/self/task")),
+        len(Path("/proc/self/maps").read_text().splitlines()),
+    )
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn", "fork"])
+def test_thirty_pools_leave_nothing_behind(method: str) -> None:
+    def use(method: str) -> None:
+        async def main() -> None:
+            async with mh.Pool(1, start_method=method) as pool:  # type: ignore[arg-type]
+                assert await pool.submit(tasks.square, 3) == 9
+                assert await pool.map(tasks.async_square, range(10))
+
+        with mh.Pool(1, start_method=method) as pool:  # type: ignore[arg-type]
+            pool.submit(tasks.square, 1).add_done_callback(lambda future: future.result())
+            assert list(pool.map(tasks.square, range(10), ordered=False))
+            assert len(pool.submit(bytes, 1 << 20).result()) == 1 << 20
+        asyncio.run(main())
+
+    for _ in range(3):
+        use(method)
+    before = count_everything()
+    for _ in range(13):
+        use(method)
+    tasks.until(lambda: count_everything()[:2] <= before[:2], "that nothing is left")
+    assert count_everything()[2] <= before[2] + 12
+
+
+def test_loops_that_come_and_go_leave_nothing_behind(pool: mh.Pool) -> None:
+    async def main() -> None:
+        assert await pool.submit(tasks.square, 3) == 9
+        async for _ in pool.map(tasks.square, range(10)):
+            pass
+
+    for _ in range(3):
+        asyncio.run(main())
+    before = count_everything()
+    for _ in range(30):
+        asyncio.run(main())
+    assert count_everything()[:2] <= before[:2]
+
+
+def test_maps_that_come_and_go_leave_nothing_behind(pool: mh.Pool) -> None:
+    def use() -> None:
+        for ordered in (True, False):
+            next(pool.map(tasks.square, range(1000), ordered=ordered))
+            assert list(pool.map(tasks.square, [2], ordered=ordered)) == [4]
+
+    use()
+    before = count_everything()
+    for _ in range(50):
+        use()
+    assert count_everything()[:2] <= before[:2]
+
+
+def test_deaths_leave_nothing_behind() -> None:
+    with mh.Pool(1) as pool:
+        for _ in range(3):
+            pool.submit(tasks.leave, 1).exception()
+        tasks.workers_of(pool)
+        before = count_everything()
+        for _ in range(20):
+            assert isinstance(pool.submit(tasks.leave, 1).exception(), mh.WorkerDied)
+        tasks.workers_of(pool)
+        tasks.until(lambda: count_everything()[:2] <= before[:2], "that nothing is left")
+
+
+def test_functions_that_come_and_go_leave_nothing_behind(pool: mh.Pool) -> None:
+    """Each lambda is shipped; what was shipped goes with it."""
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def use(count: int) -> None:
+        padding = b"x" * 100_000
+        for number in range(count):
+            assert pool.submit(lambda n=number: len(padding) + n).result() == 100_000 + number
+
+    use(200)
+    before = resident()
+    use(600)
+    assert resident() - before < 30 << 20

@@ -1,0 +1,257 @@
+"""Ctrl-C, and the sudden end of the parent: nothing is lost that need not be, nothing stays."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pool_tasks as tasks
+import pytest
+
+METHODS = ["forkserver", "spawn", "fork"]
+
+
+def group(leader: int) -> list[int]:
+    """Running processes of a session."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and tasks.alive(int(entry.name)):
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[3]) == leader:
+                found.append(int(entry.name))
+    return found
+
+
+def start(tmp_path: Path, source: str) -> subprocess.Popen[str]:
+    """A program that has written its first line."""
+    path = tmp_path / "program.py"
+    path.write_text(source)
+    program = tasks.start_program(str(path), cwd=tmp_path)
+    assert program.stdout is not None
+    assert program.stdout.readline() == "ready\n"
+    return program
+
+
+def finish(program: subprocess.Popen[str]) -> tuple[int, str, str]:
+    try:
+        out, error = program.communicate(timeout=tasks.PATIENCE)
+    finally:
+        for pid in group(program.pid):
+            os.kill(pid, signal.SIGKILL)
+    return program.returncode, out, error
+
+
+BLOCKED = {
+    "result": "for future in futures: future.result()",
+    "map": "list(pool.map(sleep, [0.05] * 100000))",
+    "wait": "concurrent.futures.wait(futures)",
+    "submit": "while True: pool.submit(sleep, 0.05)",
+    "exit": "pass",
+    "shutdown": "pool.shutdown()",
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("where", BLOCKED)
+def test_ctrl_c_is_one_keyboard_interrupt_and_the_workers_are_gone(
+    tmp_path: Path, method: str, where: str
+) -> None:
+    """As a terminal sends it: to every process of the group."""
+    program = start(
+        tmp_path,
+        f"""
+import concurrent.futures, time
+import manyhands as mh
+
+def sleep(seconds):
+    time.sleep(seconds)
+
+if __name__ == "__main__":
+    with mh.Pool(2, start_method={method!r}) as pool:
+        list(pool.map(sleep, [0] * 4))
+        futures = [pool.submit(sleep, 0.05) for _ in range(5000)]
+        print("ready", flush=True)
+        {BLOCKED[where]}
+""",
+    )
+    time.sleep(0.2)
+    os.killpg(program.pid, signal.SIGINT)
+    status, _, error = finish(program)
+    assert status == -signal.SIGINT
+    assert error.count("Traceback") == 1, error
+    assert error.splitlines()[-1] == "KeyboardInterrupt"
+    assert group(program.pid) == []
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_ctrl_c_ends_an_asyncio_program(tmp_path: Path, method: str) -> None:
+    program = start(
+        tmp_path,
+        f"""
+import asyncio, time
+import manyhands as mh
+
+async def main():
+    async with mh.Pool(2, start_method={method!r}) as pool:
+        await pool.submit(abs, 1)
+        print("ready", flush=True)
+        await asyncio.gather(*[pool.submit(time.sleep, 0.05) for _ in range(5000)])
+
+if __name__ == "__main__":
+    asyncio.run(main())
+""",
+    )
+    time.sleep(0.2)
+    os.killpg(program.pid, signal.SIGINT)
+    status, _, error = finish(program)
+    assert status == -signal.SIGINT
+    assert error.splitlines()[-1] == "KeyboardInterrupt"
+    assert "Task exception was never retrieved" not in error
+    assert group(program.pid) == []
+
+
+def test_ctrl_c_into_a_waiting_thread_loses_nobodys_outcome(tmp_path: Path) -> None:
+    """The main thread is interrupted in `result()` again and again, while it reads for others."""
+    program = start(
+        tmp_path,
+        """
+import concurrent.futures, os, signal, threading, time
+import manyhands as mh
+
+def sleep(seconds, value):
+    time.sleep(seconds)
+    return value
+
+def use(pool, results, count):
+    for number in range(count):
+        results.append(pool.submit(sleep, 0.0005, number).result())
+
+if __name__ == "__main__":
+    with mh.Pool(2) as pool:
+        pool.submit(abs, 1).result()
+        results = [[] for _ in range(3)]
+        threads = [threading.Thread(target=use, args=(pool, mine, 300)) for mine in results]
+        for thread in threads: thread.start()
+        futures = [pool.submit(sleep, 0.002, number) for number in range(300)]
+        stop = threading.Event()
+        def interrupt():
+            while not stop.is_set():
+                time.sleep(0.003)
+                os.kill(os.getpid(), signal.SIGINT)
+        interrupts = 0
+        print("ready", flush=True)
+        pest = threading.Thread(target=interrupt)
+        pest.start()
+        todo = list(enumerate(futures))
+        while True:
+            try:
+                while todo:
+                    number, future = todo[-1]
+                    assert future.result() == number
+                    todo.pop()
+                stop.set()
+                pest.join()
+                break
+            except KeyboardInterrupt:
+                interrupts += 1
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for thread in threads: thread.join()
+        assert results == [list(range(300))] * 3, [len(mine) for mine in results]
+        print(interrupts)
+""",
+    )
+    status, out, error = finish(program)
+    assert (status, error) == (0, "")
+    assert int(out) > 5
+
+
+def test_a_worker_ignores_ctrl_c_and_passes_it_to_programs_it_starts(tmp_path: Path) -> None:
+    program = start(
+        tmp_path,
+        """
+import os, signal, subprocess, sys
+import manyhands as mh
+
+def run():
+    os.kill(os.getpid(), signal.SIGINT)
+    child = subprocess.run([sys.executable, "-c",
+        "import os, signal; os.kill(os.getpid(), signal.SIGINT)"], stderr=subprocess.DEVNULL)
+    return child.returncode
+
+if __name__ == "__main__":
+    for method in ("forkserver", "spawn", "fork"):
+        with mh.Pool(1, start_method=method) as pool:
+            if method == "forkserver":
+                print("ready", flush=True)
+            print(pool.submit(run).result())
+""",
+    )
+    assert finish(program) == (0, f"{-signal.SIGINT}\n" * 3, "")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("state", ["idle", "busy", "stopped", "starting"])
+def test_a_killed_parent_leaves_nothing_behind(tmp_path: Path, method: str, state: str) -> None:
+    before = set(os.listdir("/dev/shm")), set(os.listdir("/tmp"))
+    program = start(
+        tmp_path,
+        f"""
+import os, time
+import manyhands as mh
+
+if __name__ == "__main__":
+    if {state == "starting"}:
+        print("ready", flush=True)
+    pool = mh.Pool(2, start_method={method!r})
+    if {state != "starting"}:
+        pids = set()
+        while len(pids) < 2:
+            pids.add(pool.submit(os.getpid).result())
+        with open("pids", "w") as file:
+            print(*pids, file=file)
+    futures = []
+    if {state in ("busy", "stopped")}:
+        futures = [pool.submit(time.sleep, 600) for _ in range(10)]
+    if {state != "starting"}:
+        print("ready", flush=True)
+    time.sleep(600)
+""",
+    )
+    if state == "stopped":
+        for pid in map(int, (tmp_path / "pids").read_text().split()):
+            os.kill(pid, signal.SIGSTOP)
+    os.kill(program.pid, signal.SIGKILL)
+    program.wait()
+    try:
+        tasks.until(lambda: not group(program.pid), "that all processes are gone")
+    finally:
+        finish(program)
+    tasks.until(lambda: set(os.listdir("/dev/shm")) <= before[0], "that /dev/shm is clean")
+    left = set(os.listdir("/tmp")) - before[1]
+    assert not {name for name in left if name.startswith(("pymp-", "manyhands"))}
+
+
+def test_sigterm_ends_the_program_and_all_its_processes(tmp_path: Path) -> None:
+    program = start(
+        tmp_path,
+        """
+import time
+import manyhands as mh
+
+if __name__ == "__main__":
+    with mh.Pool(2) as pool:
+        pool.submit(abs, 1).result()
+        print("ready", flush=True)
+        list(pool.map(time.sleep, [600] * 10))
+""",
+    )
+    program.send_signal(signal.SIGTERM)
+    program.wait(tasks.PATIENCE)
+    tasks.until(lambda: not group(program.pid), "that all processes are gone")
+    finish(program)
