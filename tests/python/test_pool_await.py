@@ -9,11 +9,11 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-import pool_tasks as tasks
 import pytest
 import uvloop
 
 import manyhands as mh
+import pool_tasks as tasks
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 

@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import pool_tasks as tasks
 import pytest
 import uvloop
 
 import manyhands as mh
+import pool_tasks as tasks
 
 # The first loop opens libuv's own pipe for signals, which stays open for ever.
 uvloop.new_event_loop().close()
@@ -240,7 +240,7 @@ def test_a_busy_loop_does_not_keep_threads_waiting(pool: mh.Pool) -> None:
         waiting = asyncio.ensure_future(pool.submit(tasks.sleep, 0.05, 7))
         await asyncio.sleep(0.01)
         held_up.set()
-        release.wait(tasks.PATIENCE)  # noqa: ASYNC251 (that is the point)
+        release.wait(tasks.PATIENCE)
         return await waiting
 
     with cf.ThreadPoolExecutor(1) as other:

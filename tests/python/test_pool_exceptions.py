@@ -9,10 +9,10 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-import pool_tasks as tasks
 import pytest
 
 import manyhands as mh
+import pool_tasks as tasks
 
 TASKS = [tasks.fail, tasks.async_fail]
 """Each holds for functions and for coroutines."""

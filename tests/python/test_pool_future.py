@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pool_tasks as tasks
 import pytest
 
 import manyhands as mh
+import pool_tasks as tasks
 
 
 @pytest.fixture

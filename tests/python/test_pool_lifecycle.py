@@ -11,10 +11,10 @@ import weakref
 from pathlib import Path
 from typing import Any
 
-import pool_tasks as tasks
 import pytest
 
 import manyhands as mh
+import pool_tasks as tasks
 
 
 class Big:

@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
-import pool_tasks as tasks
 import pytest
 import uvloop
 
 import manyhands as mh
+import pool_tasks as tasks
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -151,12 +151,12 @@ def test_endless_input_is_read_a_bounded_number_ahead(
 
     async def asource() -> AsyncIterator[int]:
         nonlocal read
-        for read in itertools.count(1):  # noqa: B007
+        for read in itertools.count(1):
             yield read
 
     def source() -> Iterator[int]:
         nonlocal read
-        for read in itertools.count(1):  # noqa: B007
+        for read in itertools.count(1):
             yield read
 
     async def main() -> None:

@@ -9,10 +9,10 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-import pool_tasks as tasks
 import pytest
 
 import manyhands as mh
+import pool_tasks as tasks
 
 np = pytest.importorskip("numpy")
 

@@ -10,10 +10,10 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-import pool_tasks as tasks
 import pytest
 
 import manyhands as mh
+import pool_tasks as tasks
 
 
 def wake_ups(pids: Iterable[int]) -> dict[tuple[int, int], int]:

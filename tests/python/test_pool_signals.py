@@ -8,8 +8,9 @@ import subprocess
 import time
 from pathlib import Path
 
-import pool_tasks as tasks
 import pytest
+
+import pool_tasks as tasks
 
 METHODS = ["forkserver", "spawn", "fork"]
 

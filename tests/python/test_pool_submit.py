@@ -7,10 +7,10 @@ import operator
 import os
 import threading
 
-import pool_tasks as tasks
 import pytest
 
 import manyhands as mh
+import pool_tasks as tasks
 
 
 class Account:
