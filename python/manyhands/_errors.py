@@ -270,8 +270,8 @@ def task_lost(text: str, task: str) -> TaskLost:
 def pool_broken_board(text: str) -> PoolBroken:
     """The shared memory was overwritten."""
     return PoolBroken(
-        f"the pool's shared memory was overwritten again and again: {text}. Some native code that ran in a worker "
-        "writes where it should not; run it in a pool of its own to find it"
+        f"the pool's shared memory was overwritten again and again: {text}. Some native code that "
+        "ran in a worker writes where it should not; run it in a pool of its own to find it"
     )
 
 

@@ -53,7 +53,7 @@ def test_arguments_are_checked_at_once(
 
 def test_an_initializer_that_cannot_be_pickled_raises_or_breaks_the_pool() -> None:
     lock = threading.Lock()
-    with pytest.raises((TypeError, mh.PoolBroken)):  # noqa: SIM117
+    with pytest.raises((TypeError, mh.PoolBroken)):
         with mh.Pool(1, initializer=tasks.identity, initargs=(lock,)) as pool:
             pool.submit(tasks.square, 2).result()
 
