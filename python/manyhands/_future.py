@@ -124,6 +124,10 @@ def call_back(future: Future[Any], callback: Callable[[Future[Any]], Any]) -> No
         logger.exception("exception calling callback for %r", future)
 
 
+POOL_GONE = 0
+"""The key under which a loop is told that a pool has no worker left."""
+
+
 class Hub:
     """Where an event loop waits for a pool: one descriptor, watched by `add_reader`.
 
@@ -137,7 +141,11 @@ class Hub:
         self._waits: dict[int, asyncio.Future[None]] = {}
         self._keys: dict[asyncio.Future[None], int] = {}
         self._last = 0
+        self._hubs = task._hubs
         loop.add_reader(self._door.fileno(), self._on_ready)
+        # Nobody need await the end of the pool for the loop to be done with it.
+        if task._gone()._watch(self._door, POOL_GONE):
+            self._door.leave()
 
     def wait(self, task: FutureBase | Batch) -> asyncio.Future[None] | None:
         """A future of this loop that ends with the task; `None` if that has ended already."""
@@ -160,7 +168,8 @@ class Hub:
             self._door.leave()
 
     def _on_ready(self) -> None:
-        for key in self._door.read():
+        ended = self._door.read()
+        for key in ended:
             waiter = self._waits.pop(key, None)
             if waiter is None:
                 continue
@@ -168,12 +177,15 @@ class Hub:
             self._door.leave()
             if not waiter.done():
                 waiter.set_result(None)
+        if POOL_GONE in ended:
+            self.close()
 
     def close(self) -> None:
         """The pool is gone: the loop need not watch any more. Called on the loop's thread."""
         loop = self._loop()
         if loop is not None and not loop.is_closed():
             loop.remove_reader(self._door.fileno())
+            self._hubs.pop(loop, None)
         self._door.close()
 
 

@@ -279,7 +279,8 @@ class Pool(PoolBase, concurrent.futures.Executor):
         """
         self._kill()
         if self._is_ours():
-            self._join(None)
+            # Not for callbacks: Ctrl-C may have come where they wait for what it left locked.
+            self._gone().wait()
             self._forget_loops()
 
     def __enter__(self) -> Self:
@@ -294,7 +295,12 @@ class Pool(PoolBase, concurrent.futures.Executor):
         if _is_escape(exc_type):
             self.kill()
         else:
-            self.shutdown(wait=True)
+            try:
+                self.shutdown(wait=True)
+            except BaseException:
+                # Ctrl-C: nobody waits any more.
+                self.kill()
+                raise
 
     async def __aenter__(self) -> Self:
         return self
@@ -309,6 +315,8 @@ class Pool(PoolBase, concurrent.futures.Executor):
             self._kill()
         else:
             self._close(False)
+        import asyncio
+
         gone = self._gone()
         if not gone.done():
             hub = hub_of(gone)
@@ -320,7 +328,9 @@ class Pool(PoolBase, concurrent.futures.Executor):
                     hub.forget(waiter)
                     self._kill()
                     raise
-        self._join(None)
+        if not self._join(0):
+            # A callback still runs, and may be waiting for this loop.
+            await asyncio.to_thread(self._join, None)
         self._forget_loops()
 
     def _forget_loops(self) -> None:
@@ -345,7 +355,7 @@ class Pool(PoolBase, concurrent.futures.Executor):
             # It never started: its arguments were refused.
             return
         if self._is_ours() and not self._is_gone():
-            _ending.difference_update([gone for gone in _ending if gone.done()])
+            _ending.difference_update([gone for gone in list(_ending) if gone.done()])
             _ending.add(self._gone())
 
     def __repr__(self) -> str:
@@ -410,9 +420,14 @@ def _remember(pool: Pool) -> None:
 
 
 def _end_all() -> None:
+    # Ctrl-C has ended the program: nobody waits for the results any more.
+    interrupted = isinstance(getattr(sys, "last_value", None), KeyboardInterrupt)
     for pool in list(_live):
         if pool._is_ours():
-            pool.shutdown(wait=True)
+            if interrupted:
+                pool.kill()
+            else:
+                pool.shutdown(wait=True)
     for gone in list(_ending):
         gone.wait()
     _ending.clear()

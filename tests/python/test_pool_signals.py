@@ -90,6 +90,29 @@ if __name__ == "__main__":
     assert group(program.pid) == []
 
 
+def test_ctrl_c_ends_a_program_without_with_block(tmp_path: Path) -> None:
+    """What is still queued is not waited for."""
+    program = start(
+        tmp_path,
+        """
+import time
+import manyhands as mh
+
+if __name__ == "__main__":
+    pool = mh.Pool(2)
+    futures = [pool.submit(time.sleep, 600) for _ in range(100)]
+    pool.submit(abs, 1)
+    print("ready", flush=True)
+    futures[0].result()
+""",
+    )
+    time.sleep(0.2)
+    os.killpg(program.pid, signal.SIGINT)
+    status, _, error = finish(program)
+    assert (status, error.count("Traceback")) == (-signal.SIGINT, 1)
+    assert group(program.pid) == []
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_ctrl_c_ends_an_asyncio_program(tmp_path: Path, method: str) -> None:
     program = start(

@@ -5,7 +5,9 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use manyhands::sys::event::{Event, Woken};
 use manyhands::task::Waiter;
 use pyo3::prelude::*;
 
@@ -20,15 +22,35 @@ struct Queue {
 }
 
 /// See the module's documentation.
-#[derive(Default)]
 pub(crate) struct Callbacks {
     queue: Mutex<Queue>,
     changed: Condvar,
+    /// Set while no callbacks are expected.
+    idle: Event,
 }
 
 impl Callbacks {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::default()
+    pub(crate) fn new() -> std::io::Result<Arc<Self>> {
+        let idle = Event::new()?;
+        idle.set();
+        Ok(Arc::new(Self {
+            queue: Mutex::default(),
+            changed: Condvar::new(),
+            idle,
+        }))
+    }
+
+    /// Counts one more (`true`) or one fewer to come.
+    fn count(&self, queue: &mut Queue, more: bool) {
+        if more {
+            queue.expected += 1;
+            self.idle.clear();
+        } else {
+            queue.expected -= 1;
+            if queue.expected == 0 {
+                self.idle.set();
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -38,7 +60,7 @@ impl Callbacks {
     /// Announces a future whose callbacks will have to run; the thread starts if none does.
     pub(crate) fn expect(self: &Arc<Self>) -> PyResult<()> {
         let mut queue = self.lock();
-        queue.expected += 1;
+        self.count(&mut queue, true);
         if queue.thread.is_none() {
             let callbacks = self.clone();
             let run = move || callbacks.run();
@@ -48,7 +70,7 @@ impl Callbacks {
                 // Known before the thread can ask: it needs the lock for that.
                 Ok(thread) => queue.thread = Some(thread.thread().id()),
                 Err(error) => {
-                    queue.expected -= 1;
+                    self.count(&mut queue, false);
                     return Err(error.into());
                 }
             }
@@ -58,7 +80,7 @@ impl Callbacks {
 
     /// An announced future had ended already, or has been delivered.
     pub(crate) fn settled(&self) {
-        self.lock().expected -= 1;
+        self.count(&mut self.lock(), false);
         self.changed.notify_all();
     }
 
@@ -97,14 +119,11 @@ impl Callbacks {
     }
 
     /// Waits until all callbacks have run; at once when called by one of them.
-    pub(crate) fn join(&self) {
-        let mut queue = self.lock();
-        while queue.expected > 0 && queue.thread != Some(std::thread::current().id()) {
-            queue = self
-                .changed
-                .wait(queue)
-                .unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn join(&self, timeout: Option<Duration>) -> std::io::Result<Woken> {
+        if self.lock().thread == Some(std::thread::current().id()) {
+            return Ok(Woken::Ready);
         }
+        self.idle.wait(timeout)
     }
 }
 

@@ -49,6 +49,16 @@ pub(crate) struct Functions {
 /// From this many on, entries of functions that are gone are looked for before one is added.
 const CROWDED: usize = 64;
 
+/// Does it do the same whenever it is called, as far as its definition goes? A built-in method of
+/// an object (`get` of one `dict`) does not: it travels with its object.
+fn is_constant(callable: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if callable.is_exact_instance_of::<PyCFunction>() {
+        let owner = callable.getattr(intern!(callable.py(), "__self__"))?;
+        return Ok(owner.is_none() || owner.is_instance_of::<PyModule>());
+    }
+    Ok(callable.is_exact_instance_of::<PyFunction>() || callable.is_instance_of::<PyType>())
+}
+
 impl Functions {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<usize, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
@@ -61,10 +71,7 @@ impl Functions {
         callable: &Bound<'_, PyAny>,
         main_by_value: bool,
     ) -> PyResult<Arc<Shipped>> {
-        let constant = callable.is_exact_instance_of::<PyFunction>()
-            || callable.is_exact_instance_of::<PyCFunction>()
-            || callable.is_instance_of::<PyType>();
-        if !constant {
+        if !is_constant(callable)? {
             return register(pool, define(callable, main_by_value)?, callable.py());
         }
         let py = callable.py();

@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 use pyo3::sync::OnceLockExt;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
+use crate::batch::Batch;
 use crate::callbacks::CallbackWaiter;
 use crate::door::Door;
 use crate::functions::Shipped;
@@ -105,7 +106,10 @@ impl FutureBase {
             return Ok(true);
         }
         let py = slf.py();
-        inner.core.callbacks.expect()?;
+        if let Err(error) = inner.core.callbacks.expect() {
+            this.watchers().registered = false;
+            return Err(error);
+        }
         let waiter = CallbackWaiter::new(inner.core.callbacks.clone(), slf.clone().unbind());
         py.detach(|| inner.core.pool.watch_unseen(true));
         let waiter: Arc<dyn Waiter> = waiter;
@@ -325,6 +329,13 @@ impl FutureBase {
     #[getter]
     fn _hubs(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         Ok(self.inner()?.core.hubs.clone_ref(py))
+    }
+
+    /// What ends when the pool's last worker has gone.
+    fn _gone(&self) -> PyResult<Batch> {
+        let core = self.inner()?.core.clone();
+        let task = core.pool.gone().clone();
+        Ok(Batch::marker(core, task))
     }
 
     /// A door to the pool for an event loop.

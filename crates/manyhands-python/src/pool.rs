@@ -1,10 +1,11 @@
 //! The native part of `manyhands.Pool`: submitting, and what waiting needs.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use manyhands::board::WorkerPhase;
 use manyhands::process::{Config, Pool, Waited};
+use manyhands::sys::event::Woken;
 use manyhands::task::Task;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -120,7 +121,7 @@ impl PoolBase {
         let pool = py.detach(|| Pool::start(config, launcher))?;
         let core = Arc::new(Core {
             pool,
-            callbacks: Callbacks::new(),
+            callbacks: Callbacks::new()?,
             hubs,
         });
         *self.core.lock().unwrap_or_else(PoisonError::into_inner) = Some(core);
@@ -213,11 +214,19 @@ impl PoolBase {
     /// Waits until no worker is left and every callback has run; false when the time is over.
     fn _join(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         let core = self.core()?;
-        let gone = wait(py, &core, core.pool.gone(), seconds(timeout)?)?;
-        if gone {
-            py.detach(|| core.callbacks.join());
+        let timeout = seconds(timeout)?;
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        if !wait(py, &core, core.pool.gone(), timeout)? {
+            return Ok(false);
         }
-        Ok(gone)
+        loop {
+            let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
+            match py.detach(|| core.callbacks.join(left))? {
+                Woken::Ready => return Ok(true),
+                Woken::TimedOut => return Ok(false),
+                Woken::Interrupted => py.check_signals()?,
+            }
+        }
     }
 
     /// Has `_close` or `_kill` come to its end?

@@ -90,12 +90,15 @@ impl Shared {
 
     /// The drainer that was rung looks, and arms itself again; `doorbell` is its own.
     fn drain_and_rearm(&self, desk: &mut Desk, doorbell: usize, effects: &mut Effects) {
-        loop {
+        // A few rounds, while others wait for the desk; where completions keep coming, it is rung
+        // again at once.
+        for _ in 0..4 {
             self.drain(desk, effects);
             if self.arm(desk, doorbell, desk.mode) {
                 return;
             }
         }
+        self.doorbells[doorbell].set();
     }
 
     /// Reads what is there; a scribbled board breaks the pool.

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::pool::Shared;
 use super::supervisor::Event;
-use crate::sys::pidfd::Process;
+use crate::sys::pidfd::{self, Process};
 use crate::sys::signals::spawn_without_signals;
 use crate::task::Exit;
 
@@ -54,6 +54,21 @@ pub(super) enum Request {
     },
 }
 
+/// Holds a process that was just started; `None` where it has gone already. One that cannot be
+/// held, for want of a descriptor, cannot be watched: it is ended.
+fn watch(pid: u32) -> Option<Process> {
+    match Process::open(pid) {
+        Ok(process) => Some(process),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => {
+            if error.raw_os_error() != Some(libc::ESRCH) {
+                pidfd::kill_by_number(pid);
+            }
+            None
+        }
+    }
+}
+
 /// Starts the launcher's thread; it ends when the sender is dropped.
 pub(super) fn start(
     mut launcher: Box<dyn Launcher>,
@@ -65,7 +80,7 @@ pub(super) fn start(
             let event = match request {
                 Request::Launch { worker, control } => match launcher.launch(worker, control) {
                     Ok(Launched { pid, child }) => {
-                        let process = Process::open(pid).ok();
+                        let process = watch(pid);
                         Event::Started {
                             worker,
                             pid,

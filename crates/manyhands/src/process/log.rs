@@ -73,7 +73,11 @@ impl Writer {
         let len: usize = parts.iter().map(|part| part.len()).sum();
         if len > INLINE_LIMIT {
             let span = arena.write(parts)?;
-            return self.record(arena, item, SPAN | u32::from(code), &[&encode_span(span)]);
+            let recorded = self.record(arena, item, SPAN | u32::from(code), &[&encode_span(span)]);
+            if recorded.is_err() {
+                arena.release(span);
+            }
+            return recorded;
         }
         self.record(arena, item, u32::from(code), parts)
     }
@@ -146,6 +150,10 @@ pub(super) fn read(
             return Err(torn());
         }
         if flags & LINK != 0 {
+            if at == 0 {
+                // No segment begins with a link: it could lead round for ever.
+                return Err(torn());
+            }
             segment = open(decode_span(body))?.to_vec();
             at = 0;
             continue;

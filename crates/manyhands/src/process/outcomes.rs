@@ -1,12 +1,14 @@
 //! Reading outcomes from the board, and from the arenas of those who wrote them. What is read is
 //! copied first and checked then.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::desk::{Desk, Effects, Scribbled};
 use super::log;
 use crate::arena::{SpanGuard, SpanRef};
+use crate::board::state::Range;
 use crate::board::{INLINE_BYTES, Place, Slot};
 use crate::task::{Outcome, Payload};
 
@@ -21,9 +23,18 @@ impl Desk {
     ) -> Result<(), Scribbled> {
         let task = self.shadow[index as usize].task.clone();
         let task = task.ok_or_else(|| Scribbled(format!("slot {index} is nobody's")))?;
-        let outcome = if task.is_batch() {
+        // A batch without a log never began: its outcome is that of all.
+        let outcome = if task.is_batch() && slot.log().0.len > 0 {
             let items = self.read_log(slot, worker)?;
             task.add_items(items);
+            let next = Range::from_bits(slot.range.load(Ordering::Relaxed)).next;
+            let silent = task.missing_items().into_iter().filter(|item| *item < next);
+            let lost: Arc<str> = "the worker had no memory to report how it ended".into();
+            task.add_items(
+                silent
+                    .map(|item| (item, Outcome::Lost(lost.clone())))
+                    .collect(),
+            );
             let elapsed = Duration::from_nanos(slot.elapsed.load(Ordering::Relaxed));
             // What has no record was withdrawn by the parent before it began.
             task.with_the_rest_cancelled(elapsed)

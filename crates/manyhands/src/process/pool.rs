@@ -194,6 +194,7 @@ impl Shared {
     pub(super) fn end(&self) {
         let mut desk = self.lock();
         desk.life = Life::Stopped;
+        desk.release_inputs();
         // Views of the dead workers' arenas live on in the payloads that are still to be read.
         let views = std::mem::take(&mut desk.views);
         let mut effects = Effects::default();

@@ -131,11 +131,23 @@ impl Desk {
         }
         for backlog in &mut self.backlog {
             for staged in backlog.drain(..) {
+                if let Input::Span(span) = staged.input {
+                    self.arena.release(span);
+                }
                 effects.end(staged.task, outcome());
             }
         }
         self.unpublished.clear();
         self.outstanding = 0;
+    }
+
+    /// Lets go of the inputs that no worker can read any more.
+    pub(super) fn release_inputs(&mut self) {
+        for shadow in &mut self.shadow {
+            if let Some(Input::Span(span)) = shadow.input.take() {
+                self.arena.release(span);
+            }
+        }
     }
 
     /// Makes a board anew that was found scribbled over. No worker is left that could write to it.

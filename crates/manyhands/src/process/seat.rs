@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use rustix::event::{PollFd, PollFlags};
 
@@ -134,7 +135,16 @@ impl Seat {
         spawn_without_signals("manyhands-guard".into(), move || {
             if seat.watch_parent(Some(&mut lane)) {
                 drop(lane);
-                first_coroutine();
+                // It may wait for what the program holds, which this thread must not. Without a
+                // thread for it the coroutines would wait for ever: better a worker that died.
+                let name = String::from("manyhands-first");
+                if thread::Builder::new()
+                    .name(name)
+                    .spawn(first_coroutine)
+                    .is_err()
+                {
+                    pidfd::kill_self();
+                }
                 seat.watch_parent(None);
             }
         })?;

@@ -6,9 +6,10 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{SendError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -89,6 +90,10 @@ struct Supervisor {
     /// When those that have not ended will be killed.
     deadline: Option<Instant>,
     killing: bool,
+    /// The workers were told to end.
+    closing: bool,
+    /// Places whose worker waits for others to take up their descriptors.
+    postponed: Vec<usize>,
     /// Where each submission ring ended when the watch last looked.
     seen: [u64; 2],
 }
@@ -112,15 +117,32 @@ pub(super) fn start(shared: Arc<Shared>, launcher: Box<dyn Launcher>) -> io::Res
         initializer_error: None,
         deadline: None,
         killing: false,
+        closing: false,
+        postponed: Vec::new(),
         seen: [0; 2],
         shared,
     };
-    let launched = (0..supervisor.seats.len()).try_for_each(|worker| supervisor.launch(worker));
-    if let Err(error) = &launched {
-        // Those that were started already have to be ended and reaped.
-        supervisor.give_up(Broken::Start(error.to_string()));
+    // The first tells whether any can be started; what goes wrong with others breaks the pool,
+    // and those that were started already are ended and reaped.
+    let launched = supervisor.launch(0);
+    match &launched {
+        Ok(()) => (1..supervisor.seats.len()).for_each(|worker| supervisor.replace(worker)),
+        Err(error) => supervisor.give_up(Broken::Start(error.to_string())),
     }
-    spawn_without_signals("manyhands-super".into(), move || supervisor.run())?;
+    let shared = supervisor.shared.clone();
+    spawn_without_signals("manyhands-super".into(), move || {
+        let ran = catch_unwind(AssertUnwindSafe(|| supervisor.run()));
+        if ran.is_err() {
+            // The panic was printed. Nobody watches the workers any more: all that is left is to
+            // give every caller an answer.
+            let mut effects = Effects::default();
+            let mut desk = shared.lock();
+            let why = Broken::Start("the supervisor has died, which is a bug".into());
+            shared.break_pool(&mut desk, why, &mut effects);
+            shared.finish(desk, effects);
+            shared.end();
+        }
+    })?;
     launched
 }
 
@@ -131,6 +153,7 @@ impl Supervisor {
                 self.handle(event);
             }
             self.rebuild_if_due();
+            self.launch_postponed();
             if self.stop_if_due() {
                 break;
             }
@@ -240,10 +263,12 @@ impl Supervisor {
         }
     }
 
-    fn request(&self, request: Request) {
+    fn request(&mut self, request: Request) {
         // The launcher lives until the sender is dropped, unless it panicked: then no worker
         // can be made or reaped any more.
-        if self.requests.send(request).is_err() {
+        if let Err(SendError(request)) = self.requests.send(request) {
+            let (Request::Launch { worker, .. } | Request::Reap { worker, .. }) = request;
+            self.seats[worker].worker = Worker::Vacant;
             self.give_up(Broken::Start(
                 "the thread that starts workers has died".into(),
             ));
@@ -390,10 +415,32 @@ impl Supervisor {
     }
 
     fn replace(&mut self, worker: usize) {
-        if let Err(error) = self.launch(worker) {
-            self.give_up(Broken::Start(format!(
-                "no worker could be started: {error}"
-            )));
+        match self.launch(worker) {
+            Ok(()) => {}
+            // Descriptors on their way are limited, see unix(7). Those of others will arrive.
+            Err(error)
+                if error.raw_os_error() == Some(libc::ETOOMANYREFS) && self.any_arriving() =>
+            {
+                self.postponed.push(worker);
+            }
+            Err(error) => {
+                let text = format!("no worker could be started: {error}");
+                self.give_up(Broken::Start(text));
+            }
+        }
+    }
+
+    /// Is there a worker that has not taken up its descriptors, as far as one knows?
+    fn any_arriving(&self) -> bool {
+        let arriving = |seat: &Seat| !matches!(seat.worker, Worker::Vacant) && !seat.answered;
+        self.seats.iter().any(arriving)
+    }
+
+    fn launch_postponed(&mut self) {
+        if !self.postponed.is_empty() && self.may_launch() {
+            for worker in std::mem::take(&mut self.postponed) {
+                self.replace(worker);
+            }
         }
     }
 
@@ -498,8 +545,9 @@ impl Supervisor {
                 return false;
             }
         }
-        if shared.board.closing().swap(1, Ordering::SeqCst) == 0 {
-            self.deadline = Some(Instant::now() + shared.config.grace);
+        if !std::mem::replace(&mut self.closing, true) {
+            shared.board.closing().store(1, Ordering::SeqCst);
+            self.deadline = Instant::now().checked_add(shared.config.grace);
             for lane in &shared.lanes {
                 lane.set();
             }

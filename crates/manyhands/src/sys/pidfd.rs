@@ -53,6 +53,14 @@ impl From<OwnedFd> for Process {
     }
 }
 
+/// Ends a process that this one has just started, by its number (SIGKILL).
+pub fn kill_by_number(pid: u32) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        // One that is gone needs no killing.
+        let _gone = rustix::process::kill_process(pid, Signal::KILL);
+    }
+}
+
 /// Has the kernel kill this process when the thread that started it ends. It is the second line:
 /// it also reaches a process that is stopped, which no watcher inside it can.
 ///
