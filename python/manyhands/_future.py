@@ -178,6 +178,12 @@ class Hub:
             if not waiter.done():
                 waiter.set_result(None)
         if POOL_GONE in ended:
+            # Whatever is still waited for has ended too; its own key may come later.
+            for waiter in self._keys:
+                if not waiter.done():
+                    waiter.set_result(None)
+            self._keys.clear()
+            self._waits.clear()
             self.close()
 
     def close(self) -> None:

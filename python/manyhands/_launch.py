@@ -305,6 +305,10 @@ def _template(
             continue
         message, descriptors, _, _ = socket.recv_fds(requests, _REQUEST.size, 1)
         if not message:
+            if children:
+                # The parent has died, and they with this process; one that is stopped could not
+                # be waited for.
+                os._exit(1)
             return
         (worker,) = _REQUEST.unpack(message)
         process = context.Process(

@@ -3,11 +3,34 @@
 The server starts with Ctrl-C blocked, so that one that comes while it loads what it will need does
 not end it. Once this is loaded the server is ready, and deals with Ctrl-C by itself; one that came
 meanwhile was the program's affair, and is dropped.
+
+When its parent was killed, it removes the directory of its socket, as the parent would have done.
 """
 
 from __future__ import annotations
 
+import atexit
+import os
 import signal
+from multiprocessing import forkserver
+from typing import Any
+
+_process, _parent = os.getpid(), os.getppid()
+
+
+def _clear_away() -> None:
+    if os.getpid() != _process or os.getppid() == _parent:
+        return
+    server: Any = forkserver._forkserver
+    try:
+        os.unlink(server._forkserver_address)
+        os.rmdir(os.path.dirname(server._forkserver_address))
+    except OSError:
+        # It is gone already, or holds more.
+        return
+
+
+atexit.register(_clear_away)
 
 while signal.SIGINT in signal.sigpending():
     signal.sigwait({signal.SIGINT})

@@ -29,9 +29,23 @@ def _do_nothing(signum: int, frame: Any) -> None:
     """Handles SIGINT."""
 
 
+def _let_go_of_forkserver() -> None:
+    """The fork server ends when nobody holds its pipe: with the parent, not with this process.
+
+    And with the server the kernel ends this process, also where it is stopped.
+    """
+    module = sys.modules.get("multiprocessing.forkserver")
+    server = getattr(module, "_forkserver", None)
+    if server is None or server._forkserver_alive_fd is None or server._forkserver_pid is not None:
+        return
+    os.close(server._forkserver_alive_fd)
+    server._forkserver_alive_fd = None
+
+
 def main(control: Handover, spec: WorkerSpec) -> None:
     """Takes the seat offered through `control` and works until the pool has no more to do."""
     ignore_interrupts()
+    _let_go_of_forkserver()
     try:
         seat = WorkerSeat(control.fd, spec.max_tasks)
     except OSError:

@@ -159,11 +159,12 @@ def stopped(pid: int) -> Iterator[None]:
 def start_program(*arguments: str, **options: Any) -> subprocess.Popen[str]:
     """A Python program of its own, in a process group of its own."""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    environment = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     return subprocess.Popen(
         [sys.executable, *arguments],
         text=True,
         start_new_session=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        env={**os.environ, **environment, **options.pop("env", {})},
         **options,
     )
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use manyhands::sys::event::{Event, Woken};
+use manyhands::sys::signals::Blocked;
 use manyhands::task::Waiter;
 use pyo3::prelude::*;
 
@@ -119,11 +120,18 @@ impl Callbacks {
     }
 
     /// Waits until all callbacks have run; at once when called by one of them.
-    pub(crate) fn join(&self, timeout: Option<Duration>) -> std::io::Result<Woken> {
+    pub(crate) fn join(
+        &self,
+        timeout: Option<Duration>,
+        blocked: Option<&Blocked>,
+    ) -> std::io::Result<Woken> {
         if self.lock().thread == Some(std::thread::current().id()) {
             return Ok(Woken::Ready);
         }
-        self.idle.wait(timeout)
+        match blocked {
+            Some(blocked) => self.idle.wait_unblocked(timeout, blocked),
+            None => self.idle.wait(timeout),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use manyhands::board::WorkerPhase;
 use manyhands::process::{Config, Pool, Waited};
 use manyhands::sys::event::Woken;
+use manyhands::sys::signals::{self, Blocked};
 use manyhands::task::Task;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -35,11 +36,19 @@ pub(crate) fn wait(
     task: &Arc<Task>,
     timeout: Option<Duration>,
 ) -> PyResult<bool> {
-    let deadline = timeout.map(|timeout| std::time::Instant::now() + timeout);
+    let deadline = timeout.map(|timeout| Instant::now() + timeout);
     loop {
-        let left = deadline.map(|end| end.saturating_duration_since(std::time::Instant::now()));
+        let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
+        let main = signals::is_main_thread();
+        if main && py.detach(|| core.pool.look(task, left)) {
+            return Ok(true);
+        }
+        // Handlers have their say after signals are blocked, so that none is slept through.
+        let blocked = main.then(Blocked::new);
+        py.check_signals()?;
         // The one error is that of a forked child, which no completion can reach.
-        let waited = py.detach(|| core.pool.wait(task, left));
+        let waited = py.detach(|| core.pool.wait_with(task, left, blocked.as_ref()));
+        drop(blocked);
         match waited.map_err(|error| PyRuntimeError::new_err(error.to_string()))? {
             Waited::Done => return Ok(true),
             Waited::TimedOut => return Ok(false),
@@ -221,7 +230,11 @@ impl PoolBase {
         }
         loop {
             let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
-            match py.detach(|| core.callbacks.join(left))? {
+            let blocked = signals::is_main_thread().then(Blocked::new);
+            py.check_signals()?;
+            let joined = py.detach(|| core.callbacks.join(left, blocked.as_ref()));
+            drop(blocked);
+            match joined? {
                 Woken::Ready => return Ok(true),
                 Woken::TimedOut => return Ok(false),
                 Woken::Interrupted => py.check_signals()?,

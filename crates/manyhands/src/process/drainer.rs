@@ -15,6 +15,7 @@ use super::waiters::{LoopDoor, ThreadWaiter, Waited};
 use super::{FIRST_LOOP_DOORBELL, SUPERVISOR_DOORBELL, THREADS_DOORBELL};
 use crate::board::waiting::{Mode, Waiting};
 use crate::sys::event::{Event, Woken};
+use crate::sys::signals::Blocked;
 use crate::task::{Task, Waiter};
 
 /// How long a thread looks for a completion before it sleeps, where cores allow it: about what a
@@ -140,16 +141,18 @@ impl Shared {
         self: &Arc<Self>,
         task: &Arc<Task>,
         timeout: Option<Duration>,
+        blocked: Option<&Blocked>,
     ) -> io::Result<Waited> {
-        if task.is_done() || self.spin(task, timeout) {
+        if task.is_done() || (blocked.is_none() && self.spin(task, timeout)) {
             return Ok(Waited::Done);
         }
-        let me = ThreadWaiter::new(self.doorbells[THREADS_DOORBELL].clone());
+        let bell = blocked.map(|_| Event::new()).transpose()?;
+        let me = ThreadWaiter::new(self.doorbells[THREADS_DOORBELL].clone(), bell);
         let as_waiter: Arc<dyn Waiter> = me.clone();
         if !task.watch(as_waiter.clone()) {
             return Ok(Waited::Done);
         }
-        let end = self.wait_as(&me, timeout, |_| task.is_done());
+        let end = self.wait_as(&me, timeout, blocked, |_| task.is_done());
         if !matches!(end, Ok(Waited::Done)) {
             task.unwatch(&as_waiter);
         }
@@ -157,7 +160,7 @@ impl Shared {
     }
 
     /// Looks for the task's completion for a while, without sleeping.
-    fn spin(&self, task: &Task, timeout: Option<Duration>) -> bool {
+    pub(super) fn spin(&self, task: &Task, timeout: Option<Duration>) -> bool {
         let mut effects = Effects::default();
         let mut desk = self.lock();
         self.drain(&mut desk, &mut effects);
@@ -197,6 +200,7 @@ impl Shared {
         &self,
         me: &Arc<ThreadWaiter>,
         timeout: Option<Duration>,
+        blocked: Option<&Blocked>,
         done: impl Fn(&Desk) -> bool,
     ) -> io::Result<Waited> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
@@ -224,7 +228,7 @@ impl Shared {
                 }
                 desk.parked.push_back(me.clone());
                 drop(desk);
-                woken = me.park(left);
+                woken = me.park(left, blocked);
                 desk = self.lock();
                 desk.parked.retain(|parked| !Arc::ptr_eq(parked, me));
             } else {
@@ -236,10 +240,7 @@ impl Shared {
                     continue;
                 }
                 drop(desk);
-                let doorbell: &Event = &self.doorbells[THREADS_DOORBELL];
-                woken = doorbell.wait(left);
-                doorbell.clear();
-                me.end_poll();
+                woken = me.poll(left, blocked);
                 desk = self.lock();
             }
         };

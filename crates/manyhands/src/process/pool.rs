@@ -15,6 +15,7 @@ use crate::board::watch::Watch;
 use crate::board::{Board, Definition, Geometry, INLINE_BYTES, Kind, WorkerPhase};
 use crate::sys::event::Event;
 use crate::sys::forked::ProcessMark;
+use crate::sys::signals::Blocked;
 use crate::sys::timer::Timer;
 use crate::sys::{cores, pidfd};
 use crate::task::{Broken, Outcome, Task};
@@ -353,10 +354,30 @@ impl Pool {
     /// # Errors
     /// A forked child inherited the pool. As poll(2), which does not happen on a sound system.
     pub fn wait(&self, task: &Arc<Task>, timeout: Option<Duration>) -> io::Result<Waited> {
+        self.wait_with(task, timeout, None)
+    }
+
+    /// Looks for the task's completion for a moment, without sleeping; true when it has ended.
+    #[must_use]
+    pub fn look(&self, task: &Task, timeout: Option<Duration>) -> bool {
+        task.is_done() || (self.is_ours() && self.shared.spin(task, timeout))
+    }
+
+    /// As [`Pool::wait`], on a thread that has `blocked` signals: they come in while it sleeps. It
+    /// sleeps at once; [`Pool::look`] comes before.
+    ///
+    /// # Errors
+    /// As [`Pool::wait`].
+    pub fn wait_with(
+        &self,
+        task: &Arc<Task>,
+        timeout: Option<Duration>,
+        blocked: Option<&Blocked>,
+    ) -> io::Result<Waited> {
         if !self.is_ours() && !task.is_done() {
             return Err(io::Error::other(SubmitError::OtherProcess));
         }
-        self.shared.wait(task, timeout)
+        self.shared.wait(task, timeout, blocked)
     }
 
     /// From now on (`true`), or no longer, somebody waits for completions in a way that the

@@ -3,9 +3,11 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use crate::sys::event::Event;
+use crate::sys::event::{Event, Woken};
 use crate::sys::parker;
+use crate::sys::signals::Blocked;
 use crate::task::Waiter;
 
 /// How a thread's wait ended.
@@ -27,13 +29,16 @@ const POLLING: u32 = 2;
 pub(super) struct ThreadWaiter {
     word: AtomicU32,
     doorbell: Arc<Event>,
+    /// What a thread sleeps on that lets signals in meanwhile, which futex(2) can not.
+    bell: Option<Event>,
 }
 
 impl ThreadWaiter {
-    pub(super) fn new(doorbell: Arc<Event>) -> Arc<Self> {
+    pub(super) fn new(doorbell: Arc<Event>, bell: Option<Event>) -> Arc<Self> {
         Arc::new(Self {
             word: AtomicU32::new(IDLE),
             doorbell,
+            bell,
         })
     }
 
@@ -50,9 +55,32 @@ impl ThreadWaiter {
     /// Sleeps on the word.
     pub(super) fn park(
         &self,
-        timeout: Option<std::time::Duration>,
-    ) -> std::io::Result<crate::sys::event::Woken> {
-        parker::park(&self.word, IDLE, timeout)
+        timeout: Option<Duration>,
+        blocked: Option<&Blocked>,
+    ) -> std::io::Result<Woken> {
+        match (&self.bell, blocked) {
+            (Some(bell), Some(blocked)) => {
+                let woken = bell.wait_unblocked(timeout, blocked);
+                bell.clear();
+                woken
+            }
+            _ => parker::park(&self.word, IDLE, timeout),
+        }
+    }
+
+    /// Sleeps on the doorbell.
+    pub(super) fn poll(
+        &self,
+        timeout: Option<Duration>,
+        blocked: Option<&Blocked>,
+    ) -> std::io::Result<Woken> {
+        let woken = match blocked {
+            Some(blocked) => self.doorbell.wait_unblocked(timeout, blocked),
+            None => self.doorbell.wait(timeout),
+        };
+        self.doorbell.clear();
+        self.end_poll();
+        woken
     }
 
     /// About to sleep on the doorbell. What it waits for must be looked at afterwards.
@@ -70,7 +98,10 @@ impl Waiter for ThreadWaiter {
     fn wake(&self) {
         match self.word.swap(NOTIFIED, Ordering::SeqCst) {
             POLLING => self.doorbell.set(),
-            _ => parker::unpark(&self.word),
+            _ => match &self.bell {
+                Some(bell) => bell.set(),
+                None => parker::unpark(&self.word),
+            },
         }
     }
 }
