@@ -354,8 +354,8 @@ class Pool(PoolBase, concurrent.futures.Executor):
         except RuntimeError:
             # It never started: its arguments were refused.
             return
+        _ending.difference_update([gone for gone in list(_ending) if gone.done()])
         if self._is_ours() and not self._is_gone():
-            _ending.difference_update([gone for gone in list(_ending) if gone.done()])
             _ending.add(self._gone())
 
     def __repr__(self) -> str:

@@ -11,16 +11,29 @@ from __future__ import annotations
 
 import atexit
 import os
+import select
 import signal
 from multiprocessing import forkserver
 from typing import Any
 
 _process, _parent = os.getpid(), os.getppid()
 
+END = 5.0
+"""Seconds that the parent, which has let go of its server, may take to end."""
+
 
 def _clear_away() -> None:
-    if os.getpid() != _process or os.getppid() == _parent:
+    if os.getpid() != _process:
         return
+    if os.getppid() == _parent:
+        try:
+            ending = os.pidfd_open(_parent)
+        except OSError:
+            pass
+        else:
+            if not select.select([ending], [], [], END)[0]:
+                # It lives on, and may start another server there.
+                return
     server: Any = forkserver._forkserver
     try:
         os.unlink(server._forkserver_address)

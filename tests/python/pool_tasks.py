@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-PATIENCE = 15.0
+PATIENCE = 60.0
 """Seconds after which something hangs: only ever waited for when a test fails."""
 
 

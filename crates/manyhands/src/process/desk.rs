@@ -49,6 +49,8 @@ pub(super) struct Shadow {
     pub(super) generation: u32,
     pub(super) task: Option<Arc<Task>>,
     pub(super) input: Option<Input>,
+    /// Workers in a row that died with this batch before they had begun an item of it.
+    pub(super) fruitless: u8,
 }
 
 /// The board holds what no worker can have written by the protocol.
@@ -331,6 +333,7 @@ impl Desk {
     /// Gives a slot back: the next generation, the input's span released.
     pub(super) fn free(&mut self, slot: &Slot, index: u32) {
         let shadow = &mut self.shadow[index as usize];
+        shadow.fruitless = 0;
         shadow.generation = shadow.generation.wrapping_add(1);
         slot.state.store(
             SlotState::free(shadow.generation).to_bits(),

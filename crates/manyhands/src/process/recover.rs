@@ -13,6 +13,9 @@ use crate::board::{Board, Kind, Slot};
 use crate::sys::{clock, cores};
 use crate::task::{Death, Exit, Outcome};
 
+/// So many workers in a row may die while they read a batch; then its items end.
+const FRUITLESS: u8 = 2;
+
 impl Desk {
     /// After a worker's process has exited: ends what it was running, submits again what it
     /// had not begun.
@@ -78,10 +81,23 @@ impl Desk {
         };
         let range = Range::from_bits(slot.range.load(Ordering::Acquire));
         let next = range.next.min(task.items());
-        task.add_items(self.read_log(slot, worker)?);
+        let logged = self.read_log(slot, worker)?;
+        let finished = logged.len();
+        task.add_items(logged);
         let begun = |item: &u32| *item < next;
         let dead = task.missing_items().into_iter().filter(begun);
         let mut ended: Vec<_> = dead.map(|item| (item, Outcome::Died(death))).collect();
+        let shadow = &mut self.shadow[index as usize];
+        if finished > 0 || !ended.is_empty() || death.exit == Exit::Code(0) {
+            shadow.fruitless = 0;
+        } else {
+            // It died while it read the batch: of something in it, or by chance. One more try.
+            shadow.fruitless += 1;
+            if shadow.fruitless >= FRUITLESS {
+                let left = next..range.end.min(task.items());
+                ended.extend(left.map(|item| (item, Outcome::Died(death))));
+            }
+        }
         // Items past `end` were withdrawn by the parent.
         ended.extend((range.end.max(next)..task.items()).map(|item| (item, Outcome::Cancelled)));
         task.add_items(ended);

@@ -400,8 +400,8 @@ impl Supervisor {
         self.progress = progress;
         let limit = self.seats.len().max(3);
         // A SIGKILL comes from outside, and says little about the next worker.
-        let patience = limit + if exit == KILLED { 10 } else { 0 };
-        if self.start_failures >= patience || self.barren >= limit + 10 {
+        let limit = limit + if exit == KILLED { 200 } else { 0 };
+        if self.start_failures >= limit || self.barren >= limit + 10 {
             let error = self.initializer_error.take();
             return self.give_up(match error {
                 Some(error) => Broken::Initializer(error),
