@@ -144,8 +144,7 @@ class Hub:
         self._hubs = task._hubs
         loop.add_reader(self._door.fileno(), self._on_ready)
         # Nobody need await the end of the pool for the loop to be done with it.
-        if task._gone()._watch(self._door, POOL_GONE):
-            self._door.leave()
+        self._door.watch_end(POOL_GONE)
 
     def wait(self, task: FutureBase | Batch) -> asyncio.Future[None] | None:
         """A future of this loop that ends with the task; `None` if that has ended already."""

@@ -186,9 +186,11 @@ class ContextChild:
     def reap(self) -> int | None:
         self._process.join()
         code: int | None = self._process.exitcode
-        if code is not None:
-            # Else somebody else, such as os.wait() in the program, has taken the exit status.
-            self._process.close()
+        if code is None:
+            # Somebody else, such as os.wait() in the program, has taken the exit status; without
+            # one multiprocessing would take the process for alive.
+            self._process._popen.returncode = 255
+        self._process.close()
         return code
 
 

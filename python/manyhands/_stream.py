@@ -239,7 +239,10 @@ class Stream(Generic[R]):
                     await asyncio.sleep(0)
                     turn = time.monotonic()
                 self._window.remove(batch)
-                waits.pop(batch, None)
+                hub, waiter = waits.pop(batch, (None, None))
+                if hub is not None and waiter is not None:
+                    # It may have been seen to have ended before its loop was told.
+                    hub.forget(waiter)
                 values, errors = self._take(batch)
                 if source is not None and len(self._window) < self._pool._workers:
                     if self._may_read():

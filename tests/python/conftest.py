@@ -9,6 +9,7 @@ from __future__ import annotations
 import faulthandler
 import gc
 import os
+import signal
 import sys
 import time
 import uuid
@@ -29,6 +30,8 @@ stderr_key = pytest.StashKey[int]()
 def pytest_configure(config: pytest.Config) -> None:
     """Remember the real standard error, and mark all that tests start."""
     config.stash[stderr_key] = os.dup(2)
+    # A run in the background of a script begins with Ctrl-C ignored, and all that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     name, _, value = MARK.partition("=")
     os.environ[name] = value  # inherited, so that even orphans are known for ours
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures as cf
+import gc
 import threading
-from collections.abc import Callable, Coroutine
+import weakref
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +24,21 @@ uvloop.new_event_loop().close()
 
 
 @pytest.fixture(params=["asyncio", "uvloop", "asyncio in debug mode"])
-def run(request: pytest.FixtureRequest) -> Run:
+def run(request: pytest.FixtureRequest) -> Iterator[Run]:
     """Runs a coroutine on a fresh event loop."""
     debug = request.param == "asyncio in debug mode"
     factory = uvloop.new_event_loop if request.param == "uvloop" else None
 
+    loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
+
     def run(main: Coroutine[Any, Any, Any]) -> Any:
         with asyncio.Runner(debug=debug, loop_factory=factory) as runner:
+            loops.append(weakref.ref(runner.get_loop()))
             return runner.run(main)
 
-    return run
+    yield run
+    gc.collect()
+    assert [loop() for loop in loops if loop() is not None] == [], "the pool keeps no loop alive"
 
 
 async def wait_for(future: mh.Future[Any]) -> Any:
@@ -243,7 +250,6 @@ def test_cancelling_a_wrapped_future_withdraws_the_task(
     assert not ran.exists()
 
 
-@pytest.mark.skip(reason="open: a closed loop's descriptor outlives it now and then")
 def test_many_loops_and_threads_may_wait_for_one_future(
     pool: mh.Pool, run: Run, busy: Busy
 ) -> None:

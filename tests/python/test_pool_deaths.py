@@ -267,7 +267,6 @@ def test_each_item_is_right_or_died_with_its_worker_under_random_kills(
     assert list(pool.map(tasks.square, range(100))) == [n * n for n in range(100)]
 
 
-@pytest.mark.skip(reason="open: two pipes of multiprocessing outlive it now and then")
 def test_somebody_else_may_take_the_exit_status() -> None:
     """A program that waits for any child of its own, or asks multiprocessing for its children."""
     with mh.Pool(2, start_method="spawn") as pool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import itertools
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,15 +24,20 @@ uvloop.new_event_loop().close()
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
+def run(request: pytest.FixtureRequest) -> Iterator[Run]:
     """Runs a coroutine on a fresh event loop."""
+
+    loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
 
     def run(main: Coroutine[Any, Any, Any]) -> Any:
         factory = uvloop.new_event_loop if request.param == "uvloop" else None
         with asyncio.Runner(loop_factory=factory) as runner:
+            loops.append(weakref.ref(runner.get_loop()))
             return runner.run(main)
 
-    return run
+    yield run
+    gc.collect()
+    assert [loop() for loop in loops if loop() is not None] == [], "the pool keeps no loop alive"
 
 
 async def arange(end: int | None, pause: float | None = None) -> AsyncIterator[int]:

@@ -180,7 +180,6 @@ def test_a_pool_left_open_in_a_task_ends_with_its_worker(outer: Any, inner: str)
         assert pool.submit(open_pool, inner).result() == 9
 
 
-@pytest.mark.skip(reason="open: what a worker takes up while its server dies ends as WorkerDied")
 def test_the_fork_server_may_die() -> None:
     with mh.Pool(2) as pool:
         workers = tasks.workers_of(pool)

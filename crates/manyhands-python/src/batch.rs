@@ -65,13 +65,6 @@ impl Batch {
         self.core.hubs.clone_ref(py)
     }
 
-    /// What ends when the pool's last worker has gone.
-    fn _gone(&self) -> PyResult<Batch> {
-        let core = self.core.clone();
-        let task = core.pool.gone().clone();
-        Ok(Batch::marker(core, task))
-    }
-
     /// A door to the pool for an event loop.
     fn _open_door(&self) -> PyResult<Door> {
         Door::open(self.core.clone())

@@ -1,7 +1,7 @@
 //! An event loop's door to a pool: what `add_reader` watches.
 
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use manyhands::process::{LoopDoor, LoopWaiter};
 use manyhands::task::{Task, Waiter};
@@ -14,12 +14,18 @@ use crate::pool::Core;
 pub(crate) struct Door {
     core: Arc<Core>,
     door: Arc<LoopDoor>,
+    /// Waits for the end of the pool, which would keep the door until then.
+    end: Mutex<Option<Arc<dyn Waiter>>>,
 }
 
 impl Door {
     pub(crate) fn open(core: Arc<Core>) -> PyResult<Self> {
         let door = core.pool.open_door()?;
-        Ok(Self { core, door })
+        Ok(Self {
+            core,
+            door,
+            end: Mutex::default(),
+        })
     }
 
     /// Has the loop woken for `task` under `key`; false when the task has ended already.
@@ -30,6 +36,18 @@ impl Door {
         }
         py.detach(|| self.core.pool.count_wait(&self.door, true));
         true
+    }
+
+    fn close_now(&self) {
+        let end = self
+            .end
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(waiter) = end {
+            self.core.pool.gone().unwatch(&waiter);
+        }
+        self.core.pool.close_door(&self.door);
     }
 }
 
@@ -45,6 +63,15 @@ impl Door {
         py.detach(|| self.core.pool.read_door(&self.door))
     }
 
+    /// Has the loop woken under `key` when the pool's last worker has gone, without counting as a
+    /// wait: nobody need read completions for it.
+    fn watch_end(&self, key: u64) {
+        let waiter: Arc<dyn Waiter> = LoopWaiter::new(self.door.clone(), key);
+        if self.core.pool.gone().watch(waiter.clone()) {
+            *self.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(waiter);
+        }
+    }
+
     /// One wait is over.
     fn leave(&self, py: Python<'_>) {
         py.detach(|| self.core.pool.count_wait(&self.door, false));
@@ -52,12 +79,12 @@ impl Door {
 
     /// The loop will not watch the descriptor any more.
     fn close(&self, py: Python<'_>) {
-        py.detach(|| self.core.pool.close_door(&self.door));
+        py.detach(|| self.close_now());
     }
 }
 
 impl Drop for Door {
     fn drop(&mut self) {
-        self.core.pool.close_door(&self.door);
+        self.close_now();
     }
 }

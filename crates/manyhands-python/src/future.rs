@@ -15,7 +15,6 @@ use pyo3::prelude::*;
 use pyo3::sync::OnceLockExt;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
-use crate::batch::Batch;
 use crate::callbacks::CallbackWaiter;
 use crate::door::Door;
 use crate::functions::Shipped;
@@ -329,13 +328,6 @@ impl FutureBase {
     #[getter]
     fn _hubs(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         Ok(self.inner()?.core.hubs.clone_ref(py))
-    }
-
-    /// What ends when the pool's last worker has gone.
-    fn _gone(&self) -> PyResult<Batch> {
-        let core = self.inner()?.core.clone();
-        let task = core.pool.gone().clone();
-        Ok(Batch::marker(core, task))
     }
 
     /// A door to the pool for an event loop.
