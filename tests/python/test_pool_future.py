@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import concurrent.futures as cf
+import gc
 import logging
 import threading
 import time
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -275,3 +278,67 @@ def test_many_threads_may_wait_for_one_future(pool: mh.Pool, busy: Any) -> None:
         thread.join()
     assert len(results) == 20
     assert all(result is results[0] for result in results)
+
+
+def test_the_collector_looks_only_at_futures_that_refer_to_something(pool: mh.Pool) -> None:
+    """Else a program with a million pending futures would have it go through them for ever."""
+    future = pool.submit(tasks.square, 3)
+    assert not gc.is_tracked(future)
+    assert future.result() == 9
+    assert not gc.is_tracked(future)
+    future = pool.submit(list)
+    assert future.result() == []
+    assert gc.is_tracked(future)
+
+
+def by_attribute(future: mh.Future[Any]) -> None:
+    future.owner = future  # type: ignore[attr-defined]
+
+
+def by_callback(future: mh.Future[Any]) -> None:
+    future.add_done_callback(lambda _: future.done())
+
+
+def by_waiters(future: mh.Future[Any]) -> None:
+    waiter: Any = cf._base._AsCompletedWaiter()
+    waiter.future = future
+    future._waiters.append(waiter)
+
+
+def by_result(future: mh.Future[Any]) -> None:
+    future.result().append(future)
+
+
+def by_exception(future: mh.Future[Any]) -> None:
+    error = future.exception()
+    assert error is not None
+    error.future = future  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("refer", [by_attribute, by_callback, by_waiters, by_result, by_exception])
+def test_cycles_through_a_future_are_collected(
+    pool: mh.Pool, refer: Callable[[mh.Future[Any]], None]
+) -> None:
+    fails = refer is by_exception
+    future = pool.submit(tasks.fail, ValueError("x")) if fails else pool.submit(list)
+    refer(future)
+    cf.wait([future])
+    gone = weakref.ref(future)
+    del future
+
+    def collected() -> bool:
+        gc.collect()
+        return gone() is None
+
+    tasks.until(collected)
+
+
+def test_attributes_can_be_set_and_deleted(pool: mh.Pool) -> None:
+    future: Any = pool.submit(tasks.square, 3)
+    future.label = "nine"
+    assert future.label == "nine"
+    del future.label
+    assert not hasattr(future, "label")
+    with pytest.raises(AttributeError):
+        del future.label
+    assert future.result() == 9

@@ -111,7 +111,11 @@ impl Callbacks {
                 }
             };
             // No interpreter any more: nobody is left to be called back.
-            let delivered = Python::try_attach(|py| FutureBase::deliver(future.bind(py)));
+            let delivered = Python::try_attach(|py| {
+                FutureBase::deliver(future.bind(py));
+                // Here, or it would go only when somebody next calls into this module.
+                drop(future);
+            });
             if delivered.is_none() {
                 return;
             }

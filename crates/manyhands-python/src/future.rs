@@ -13,7 +13,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::OnceLockExt;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 use crate::callbacks::CallbackWaiter;
 use crate::door::Door;
@@ -21,6 +21,7 @@ use crate::functions::Shipped;
 use crate::outcome::{Settled, build, settle};
 use crate::payload::helper_of_futures;
 use crate::pool::{Core, seconds, wait};
+use crate::tracking;
 
 struct Inner {
     core: Arc<Core>,
@@ -71,36 +72,46 @@ impl FutureBase {
     }
 
     /// What became of the task, which has ended.
-    fn settled(&self, py: Python<'_>) -> PyResult<&Settled> {
-        if let Some(settled) = self.settled.get() {
+    fn settled<'a>(slf: &'a Bound<'_, Self>) -> PyResult<&'a Settled> {
+        let (py, this) = (slf.py(), slf.get());
+        if let Some(settled) = this.settled.get() {
             return Ok(settled);
         }
-        let inner = self.inner()?;
+        let inner = this.inner()?;
         // Another thread that asks meanwhile waits detached, since unpickling may switch threads.
-        Ok(self
-            .settled
-            .get_or_init_py_attached(py, || match inner.task.take_outcome() {
+        let settled = this.settled.get_or_init_py_attached(py, || {
+            let settled = match inner.task.take_outcome() {
                 Some(outcome) => settle(py, outcome, &inner.shipped.name),
                 None => Settled::Cancelled,
-            }))
+            };
+            match &settled {
+                Settled::Value(value) if !tracking::may_refer(value.bind(py)) => {}
+                Settled::Cancelled => {}
+                Settled::Value(_) | Settled::Error(_) => tracking::track(slf),
+            }
+            settled
+        });
+        Ok(settled)
     }
 
-    fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<&Settled> {
-        let inner = self.inner()?;
-        if !inner.task.is_done() && !wait(py, &inner.core, &inner.task, seconds(timeout)?)? {
+    fn wait<'a>(slf: &'a Bound<'_, Self>, timeout: Option<f64>) -> PyResult<&'a Settled> {
+        let inner = slf.get().inner()?;
+        if !inner.task.is_done() && !wait(slf.py(), &inner.core, &inner.task, seconds(timeout)?)? {
             return Err(PyTimeoutError::new_err(()));
         }
-        self.settled(py)
+        Self::settled(slf)
     }
 
-    fn is_cancelled(&self, py: Python<'_>) -> PyResult<bool> {
-        Ok(self.inner()?.task.is_done() && matches!(self.settled(py)?, Settled::Cancelled))
+    fn is_cancelled(slf: &Bound<'_, Self>) -> PyResult<bool> {
+        let ended = slf.get().inner()?.task.is_done();
+        Ok(ended && matches!(Self::settled(slf)?, Settled::Cancelled))
     }
 
     /// Has the callbacks' thread told when the task has ended; false when it has already.
     fn register(slf: &Bound<'_, Self>) -> PyResult<bool> {
         let this = slf.get();
         let inner = this.inner()?;
+        tracking::track(slf);
         if std::mem::replace(&mut this.watchers().registered, true) {
             return Ok(true);
         }
@@ -184,6 +195,20 @@ impl FutureBase {
         }
     }
 
+    /// An attribute of the program's own may lead back here.
+    fn __setattr__(
+        slf: &Bound<'_, Self>,
+        name: &Bound<'_, PyString>,
+        value: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        tracking::track(slf);
+        tracking::set_attribute(slf, name, Some(value))
+    }
+
+    fn __delattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyString>) -> PyResult<()> {
+        tracking::set_attribute(slf, name, None)
+    }
+
     /// Takes the place of `concurrent.futures.Future.__init__`, which would make a condition.
     fn __init__(&self) {}
 
@@ -221,8 +246,9 @@ impl FutureBase {
     ///     ...     pool.submit(divmod, 17, 5).result()
     ///     (3, 2)
     #[pyo3(signature = (timeout=None))]
-    fn result(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Py<PyAny>> {
-        match self.wait(py, timeout)? {
+    fn result(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        match Self::wait(slf, timeout)? {
             Settled::Value(value) => Ok(value.clone_ref(py)),
             Settled::Error(error) => Err(PyErr::from_value(error.bind(py).clone().into_any())),
             Settled::Cancelled => Err(build(py, "cancelled", ())),
@@ -240,8 +266,9 @@ impl FutureBase {
     ///     ...     pool.submit(divmod, 17, 0).exception()
     ///     ZeroDivisionError('integer division or modulo by zero')
     #[pyo3(signature = (timeout=None))]
-    fn exception(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<Py<PyAny>>> {
-        match self.wait(py, timeout)? {
+    fn exception(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<Option<Py<PyAny>>> {
+        let py = slf.py();
+        match Self::wait(slf, timeout)? {
             Settled::Value(_) => Ok(None),
             Settled::Error(error) => Ok(Some(error.clone_ref(py).into_any())),
             Settled::Cancelled => Err(build(py, "cancelled", ())),
@@ -282,8 +309,8 @@ impl FutureBase {
     ///     ...     future = pool.submit(abs, -7)
     ///     >>> future.cancelled()
     ///     False
-    fn cancelled(&self, py: Python<'_>) -> PyResult<bool> {
-        self.is_cancelled(py)
+    fn cancelled(slf: &Bound<'_, Self>) -> PyResult<bool> {
+        Self::is_cancelled(slf)
     }
 
     /// Withdraws the task if it has not begun; tells whether it is withdrawn.
@@ -294,12 +321,12 @@ impl FutureBase {
     ///     ...     first = pool.submit(time.sleep, 0.1)
     ///     ...     pool.submit(abs, -7).cancel()
     ///     True
-    fn cancel(&self, py: Python<'_>) -> PyResult<bool> {
-        let inner = self.inner()?;
+    fn cancel(slf: &Bound<'_, Self>) -> PyResult<bool> {
+        let inner = slf.get().inner()?;
         if inner.task.is_done() {
-            return self.is_cancelled(py);
+            return Self::is_cancelled(slf);
         }
-        Ok(py.detach(|| inner.core.pool.cancel(&inner.task)))
+        Ok(slf.py().detach(|| inner.core.pool.cancel(&inner.task)))
     }
 
     /// Calls `fn(future)` when the task has ended: on the pool's callback thread, or at once in
@@ -371,15 +398,16 @@ impl FutureBase {
     /// The standard library's name of the state. Once a condition exists, the end shows only when
     /// its waiters have been told: `wait` counts on that.
     #[getter]
-    fn _state(&self, py: Python<'_>) -> PyResult<&'static str> {
-        let inner = self.inner()?;
-        let waited_for = self.watchers().condition.is_some();
+    fn _state(slf: &Bound<'_, Self>) -> PyResult<&'static str> {
+        let this = slf.get();
+        let inner = this.inner()?;
+        let waited_for = this.watchers().condition.is_some();
         let ended = match waited_for {
-            true => self.published.load(Ordering::SeqCst),
-            false => self.done(py)?,
+            true => this.published.load(Ordering::SeqCst),
+            false => this.done(slf.py())?,
         };
         Ok(match ended {
-            true if self.is_cancelled(py)? => "CANCELLED_AND_NOTIFIED",
+            true if Self::is_cancelled(slf)? => "CANCELLED_AND_NOTIFIED",
             true => "FINISHED",
             false if inner.core.pool.is_running(&inner.task) => "RUNNING",
             false => "PENDING",

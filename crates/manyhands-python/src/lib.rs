@@ -13,6 +13,7 @@ mod launcher;
 mod outcome;
 mod payload;
 mod pool;
+mod tracking;
 mod worker;
 
 /// What the package `manyhands` is built on; private to it.

@@ -19,6 +19,7 @@ use crate::future::FutureBase;
 use crate::launcher::PythonLauncher;
 use crate::outcome::{broken, submit_error};
 use crate::payload::Pickling;
+use crate::tracking;
 
 /// What futures and batches of a pool share with it.
 pub(crate) struct Core {
@@ -172,6 +173,7 @@ impl PoolBase {
             .map_err(|error| submit_error(py, &error))?;
         let future = self.future_type(py)?.bind(py).call0()?;
         future.cast::<FutureBase>()?.get().set(core, task, shipped);
+        tracking::untrack(&future);
         Ok(future)
     }
 

@@ -202,7 +202,7 @@ mod tests {
 }
 
 #[cfg(all(test, loom))]
-mod models {
+mod loom_models {
     use super::*;
     use loom::cell::UnsafeCell;
     use loom::sync::Arc;
