@@ -182,8 +182,8 @@ def dumps(value: Any, callback: Callable[[Any], Any] | None, by_value: bool) -> 
 def dumps_by_value(value: Any, callback: Callable[[Any], Any], what: Any) -> bytes:
     """Pickles by cloudpickle; a failure names the argument that is to blame.
 
-    `what` is `(function, args, kwargs)`, `(function, items, singles)` of a batch, or `None` for a
-    result.
+    `what` is `(function, args, kwargs, 0)`, `(function, items, singles, number of the first)` of a
+    batch, or `None` for a result.
     """
     try:
         return dumps(value, callback, True)
@@ -197,12 +197,12 @@ def dumps_by_value(value: Any, callback: Callable[[Any], Any], what: Any) -> byt
         raise
 
 
-def blame(what: tuple[Any, Any, Any]) -> str | None:
+def blame(what: tuple[Any, Any, Any, int]) -> str | None:
     """Which argument cannot be pickled?"""
-    function, args, third = what
+    function, args, third, first = what
     name = name_of(function)
     if isinstance(args, list):
-        for index, item in enumerate(args):
+        for index, item in enumerate(args, first):
             item_args = (item,) if third else item
             culprit = blame_in(name, item_args, {})
             if culprit is not None:

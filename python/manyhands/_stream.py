@@ -74,8 +74,9 @@ class Stream(Generic[R]):
         self._sizes = Sizes(chunksize, most)
         self._window: deque[Batch] = deque()
         self._exhausted = False
-        # What the input raised; due after the results of what it gave before.
+        # What the input, or shipping it, raised; due after the results of what it gave before.
         self._input_error: Exception | None = None
+        self._submitted = 0
         self.in_flight = 0
 
     # -- what both ways share ------------------------------------------------------------------
@@ -93,8 +94,15 @@ class Stream(Generic[R]):
     def _may_read(self) -> bool:
         return not self._exhausted and self._has_room()
 
-    def _submit(self, chunk: list[Any]) -> Batch:
-        batch = self._pool._submit_batch(self._fn, chunk, self._singles)
+    def _submit(self, chunk: list[Any]) -> Batch | None:
+        """Submits one batch; `None`, and no more is read, if it cannot be shipped."""
+        try:
+            batch = self._pool._submit_batch(self._fn, chunk, self._singles, self._submitted)
+        except Exception as error:
+            self._input_error = error
+            self._exhausted = True
+            return None
+        self._submitted += len(chunk)
         self._window.append(batch)
         self.in_flight += len(chunk)
         return batch
@@ -312,8 +320,9 @@ class Stream(Generic[R]):
                     await asyncio.sleep(0)
                     if not step.done() and chunk:
                         # The input makes us wait: what is there goes now.
-                        self._submit(chunk)
-                        chunk = []
+                        full, chunk = chunk, []
+                        if self._submit(full) is None:
+                            break
                         changed.set()
                     chunk.append(await step)
                 except StopAsyncIteration:
@@ -321,8 +330,9 @@ class Stream(Generic[R]):
                 finally:
                     step.cancel()
                 if len(chunk) >= self._sizes.next():
-                    self._submit(chunk)
-                    chunk = []
+                    full, chunk = chunk, []
+                    if self._submit(full) is None:
+                        break
                     changed.set()
             if chunk:
                 self._submit(chunk)

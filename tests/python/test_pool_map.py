@@ -224,6 +224,17 @@ def test_an_item_that_cannot_be_pickled_raises_and_is_named(pool: mh.Pool) -> No
     assert "Item 2: argument 1 of pool_tasks.identity, of type lock" in note
 
 
+def test_items_that_cannot_be_pickled_are_counted_from_the_first_of_the_input(
+    pool: mh.Pool,
+) -> None:
+    results = []
+    with pytest.raises(TypeError) as caught:
+        for result in pool.map(tasks.identity, [*range(25), threading.Lock()], chunksize=10):
+            results.append(result)
+    assert "Item 25:" in caught.value.__notes__[-1]
+    assert results == list(range(20)), "what was shipped before gives its results"
+
+
 @pytest.mark.parametrize("ordered", [True, False])
 def test_a_timeout_is_for_the_whole_iteration(pool: mh.Pool, ordered: bool) -> None:
     results = pool.map(tasks.sleep, [0.01, 0.01, 2, 2], timeout=0.5, ordered=ordered, chunksize=1)

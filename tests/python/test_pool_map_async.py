@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import itertools
+import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
@@ -307,3 +308,25 @@ def test_one_way_of_going_through_excludes_the_others(pool: mh.Pool, run: Run) -
         await other.aclose()
 
     run(main())
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_an_item_that_cannot_be_pickled_raises_after_the_results_before_it(
+    pool: mh.Pool, run: Run, asynchronous: bool
+) -> None:
+    items = [*range(25), threading.Lock()]
+
+    async def source() -> AsyncIterator[Any]:
+        for item in items:
+            yield item
+
+    async def main() -> list[int]:
+        results = []
+        given = source() if asynchronous else items
+        with pytest.raises(TypeError) as caught:
+            async for result in pool.map(tasks.identity, given, chunksize=10):
+                results.append(result)
+        assert "Item 25:" in caught.value.__notes__[-1]
+        return results
+
+    assert run(main()) == list(range(20))

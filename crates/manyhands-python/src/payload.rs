@@ -185,7 +185,7 @@ impl Pickling {
     ) -> PyResult<Encoded<'py>> {
         let py = args.py();
         let kwargs = kwargs.filter(|kwargs| !kwargs.is_empty());
-        let what = || Ok((function, args, kwargs).into_pyobject(py)?.into_any());
+        let what = || Ok((function, args, kwargs, 0).into_pyobject(py)?.into_any());
         let Some(kwargs) = kwargs else {
             if args.iter().all(|arg| is_plain(&arg)) {
                 let pickled = Self::dumps_plain(args.as_any())?;
@@ -207,12 +207,14 @@ impl Pickling {
         ))
     }
 
-    /// Encodes a batch: a list of argument tuples, or with `singles` of single arguments.
+    /// Encodes a batch: a list of argument tuples, or with `singles` of single arguments. `first`
+    /// is the number of its first item, for the errors.
     pub(crate) fn encode_batch<'py>(
         &self,
         function: &Bound<'py, PyAny>,
         items: &Bound<'py, PyList>,
         singles: bool,
+        first: usize,
     ) -> PyResult<Encoded<'py>> {
         let shape = if singles {
             Shape::BatchOfSingles
@@ -230,7 +232,11 @@ impl Pickling {
             return Ok(Encoded::new(Some(shape), pickled, Vec::new()));
         }
         let py = items.py();
-        let what = || Ok((function, items, singles).into_pyobject(py)?.into_any());
+        let what = || {
+            Ok((function, items, singles, first)
+                .into_pyobject(py)?
+                .into_any())
+        };
         let (pickled, offered) = self.dumps(items.as_any(), what)?;
         let buffers = offered.into_iter().map(|buffer| (-1, buffer)).collect();
         Ok(Encoded::new(Some(shape), pickled, buffers))

@@ -177,18 +177,21 @@ impl PoolBase {
         Ok(future)
     }
 
-    /// Submits one batch: `items` are argument tuples, or with `singles` single arguments.
+    /// Submits one batch: `items` are argument tuples, or with `singles` single arguments; the
+    /// first of them is number `first` to the caller.
+    #[pyo3(signature = (func, items, singles, first=0))]
     fn _submit_batch(
         &self,
         func: &Bound<'_, PyAny>,
         items: &Bound<'_, PyList>,
         singles: bool,
+        first: usize,
     ) -> PyResult<Batch> {
         let py = func.py();
         let core = self.core()?;
         let main_by_value = self.main_by_value();
         let shipped = self.functions.ship(&core.pool, func, main_by_value)?;
-        let encoded = Pickling { main_by_value }.encode_batch(func, items, singles)?;
+        let encoded = Pickling { main_by_value }.encode_batch(func, items, singles, first)?;
         let count = Some(u32::try_from(items.len())?);
         let task = encoded
             .with_parts(py, |parts| {
