@@ -52,6 +52,16 @@ fn workers_that_exit_at_once_end_the_pool_with_their_status() {
 }
 
 #[test]
+fn workers_that_may_open_too_few_files_end_the_pool() {
+    let tester = Tester::with(2, 64, &[(START, "starve")]);
+    match &*why(&tester) {
+        Broken::Start(text) => assert!(text.contains("exited with status 101"), "{text}"),
+        other => panic!("{other:?}"),
+    }
+    tester.gone();
+}
+
+#[test]
 fn a_shutdown_waits_for_what_was_submitted() {
     let tester = Tester::with(2, 64, &[]);
     let tasks: Vec<_> = (0..500u64)

@@ -6,8 +6,9 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
+    sendmsg, socketpair,
 };
 
 /// Descriptors in one message at the most; the kernel's own limit (`SCM_MAX_FD`) is 253.
@@ -64,7 +65,7 @@ impl Channel {
     /// where [`io::ErrorKind::WouldBlock`] says that nothing is there.
     ///
     /// # Errors
-    /// As recvmsg(2).
+    /// As recvmsg(2); or descriptors were lost because this process may open no more.
     pub fn receive(&self, wait: bool) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -87,6 +88,12 @@ impl Channel {
             Err(rustix::io::Errno::CONNRESET) => return Ok(None),
             other => other?,
         };
+        if received.flags.contains(ReturnFlags::CTRUNC) {
+            return Err(io::Error::other(
+                "this process may not open the descriptors that it was sent; \
+                 raise its limit of open files (RLIMIT_NOFILE)",
+            ));
+        }
         let mut descriptors = Vec::new();
         for part in ancillary.drain() {
             if let RecvAncillaryMessage::ScmRights(rights) = part {

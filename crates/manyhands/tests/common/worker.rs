@@ -45,6 +45,17 @@ pub fn become_worker_if_asked() {
     let control = unsafe { OwnedFd::from_raw_fd(control.parse().unwrap()) };
     // SAFETY: no other thread of this process runs yet that could read the environment.
     unsafe { std::env::remove_var(CONTROL) };
+    if std::env::var(START).as_deref() == Ok("starve") {
+        let limit = libc::rlimit {
+            rlim_cur: 10,
+            rlim_max: 10,
+        };
+        // SAFETY: reads a local; only this process's limit changes.
+        assert_eq!(
+            unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) },
+            0
+        );
+    }
     let seat = Seat::join(control).unwrap();
     match std::env::var(START).as_deref() {
         Ok("fail") => {
