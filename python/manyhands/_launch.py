@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import connection, forkserver, reduction
+from multiprocessing import connection, forkserver, reduction, resource_tracker
 from typing import Any, Protocol
 
 from manyhands import _worker
@@ -119,6 +119,15 @@ def signal_mask(mask: set[int]) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def _start_resource_tracker(mask: set[int]) -> None:
+    """Starting it unblocks Ctrl-C in this thread, and so in the process that is made next.
+
+    So it is started before that, under a mask of its own.
+    """
+    with signal_mask(mask):
+        resource_tracker.ensure_running()
+
+
 def workers_mask() -> set[int]:
     """What the calling thread blocks, and Ctrl-C, until a new process can deal with it."""
     return {*signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.SIGINT}
@@ -149,6 +158,7 @@ class ContextLauncher:
                 args=(Handover(fd), self._spec),
                 name=f"{self._name}-{worker}",
             )
+            _start_resource_tracker(self._mask)
             with signal_mask(self._mask), _main_without_file():
                 process.start()
         finally:
@@ -217,7 +227,9 @@ def _warm_forkserver() -> None:
     if server._forkserver_pid is None:
         modules = [*server._preload_modules, "manyhands._worker", "manyhands._template"]
         server.set_forkserver_preload(list(dict.fromkeys(modules)))
-    with signal_mask(workers_mask()):
+    mask = workers_mask()
+    _start_resource_tracker(mask)
+    with signal_mask(mask):
         forkserver.ensure_running()
 
 

@@ -114,6 +114,29 @@ if __name__ == "__main__":
     assert group(program.pid) == []
 
 
+def test_ctrl_c_never_reaches_what_is_being_started(tmp_path: Path) -> None:
+    """Else a program that is ended early leaves the tracebacks of its helpers behind."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        """
+import signal
+from multiprocessing import forkserver
+import manyhands as mh
+
+def deaf(pid):
+    with open(f"/proc/{pid}/status") as file:
+        fields = dict(line.split(":") for line in file)
+    masks = int(fields["SigBlk"], 16) | int(fields["SigIgn"], 16)
+    return bool(masks >> (signal.SIGINT - 1) & 1)
+
+if __name__ == "__main__":
+    with mh.Pool(1):
+        print(deaf(forkserver._forkserver._forkserver_pid))
+"""
+    )
+    assert tasks.run_program(str(program)) == (0, "True\n", "")
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_ctrl_c_ends_an_asyncio_program(tmp_path: Path, method: str) -> None:
     program = start(
