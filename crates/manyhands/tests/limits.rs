@@ -3,13 +3,11 @@
 
 mod common;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::marks::{MARKS_FILE, Marks};
-use common::worker::{DIE, DOUBLE, FAIL, OVERRUN, PANICKED, PERISH, SLEEP, attempt};
+use common::worker::{DIE, DOUBLE, FAIL, MARK, OVERRUN, PANICKED, PERISH, SLEEP, attempt, item};
 use common::{Tester, number, proc, value};
 use manyhands::Kind;
 use manyhands::process::{Config, SubmitError};
@@ -484,143 +482,6 @@ fn a_board_made_anew_keeps_the_limits_of_what_had_not_begun() {
     let _whatever = tester.outcome(&culprit);
     println!("{lost} lost");
     tester.finish();
-}
-
-/// xorshift, see Marsaglia 2003.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
-
-#[derive(Default)]
-struct Counts {
-    ended: AtomicU64,
-    timed_out: AtomicU64,
-    cancelled: AtomicU64,
-}
-
-/// A task, whether it is stopped, and its timeout if it has one.
-type Stormy = (u64, Arc<Task>, bool, Option<Duration>);
-
-const STORM: usize = 1 << 20;
-
-/// Rounds of tasks with timeouts about as long as they take, some of them stopped at any moment.
-fn storm(
-    tester: &Tester,
-    kind: Kind,
-    marks: &Marks,
-    next: &AtomicU64,
-    end: &AtomicBool,
-    seed: u64,
-) -> Counts {
-    let (counts, mut random) = (Counts::default(), Random(seed));
-    while !end.load(Ordering::Relaxed) {
-        let first = next.fetch_add(64, Ordering::Relaxed);
-        assert!(first + 64 < STORM as u64, "more counters are needed");
-        let mut tasks: Vec<Stormy> = Vec::new();
-        for id in first..first + 64 {
-            let timeout =
-                (random.below(4) == 0).then(|| Duration::from_micros(random.below(3_000)));
-            let mut input = attempt(
-                id,
-                OVERRUN,
-                u64::from(timeout.is_some() && random.below(4) == 0),
-            );
-            if random.below(8) == 0 {
-                input.resize(1000, 0);
-            }
-            let task = tester.submit_with(kind, "attempt", &input, timeout, 0);
-            let stopped = random.below(32) == 0;
-            if stopped {
-                tester.pool.stop(&task);
-            } else if random.below(16) == 0 {
-                // One submitted earlier, that may run by now.
-                let other = random.below(tasks.len() as u64 + 1) as usize;
-                if let Some((_, task, stopped, _)) = tasks.get_mut(other) {
-                    *stopped = true;
-                    tester.pool.stop(task);
-                }
-            }
-            tasks.push((id, task, stopped, timeout));
-        }
-        for (id, task, stopped, timeout) in tasks {
-            let (outcome, begun) = (tester.outcome(&task), marks.begun(id));
-            assert!(begun <= 1, "task {id} ran {begun} times");
-            match outcome {
-                Outcome::TimedOut { ran } => {
-                    assert!(ran >= timeout.unwrap(), "task {id}: {ran:?}");
-                    counts.timed_out.fetch_add(1, Ordering::Relaxed);
-                }
-                Outcome::Cancelled => {
-                    assert!(stopped, "task {id}");
-                    counts.cancelled.fetch_add(1, Ordering::Relaxed);
-                }
-                // In particular it has not died, for a kill that was meant for another.
-                outcome => {
-                    assert_eq!(number(outcome), id * 2);
-                    assert_eq!(begun, 1, "task {id}");
-                    counts.ended.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-        }
-    }
-    counts
-}
-
-/// A lane runs one of these tasks at a time, so a kill has no bystander that ran already: no task
-/// may die.
-fn stops_and_timeouts_charge_nobody_else(kind: Kind, workers: usize, slots: usize, seed: u64) {
-    let marks = Marks::create(STORM);
-    let config = Config {
-        workers,
-        slots,
-        stop_grace: [Duration::ZERO; 2],
-        ..Config::default()
-    };
-    let tester = Tester::start(config, &[(MARKS_FILE, marks.path())]);
-    let (next, end) = (AtomicU64::new(0), AtomicBool::new(false));
-    let counts: Vec<_> = thread::scope(|scope| {
-        let threads: Vec<_> = (1..4)
-            .map(|thread| {
-                let (tester, marks, next, end) = (&tester, &marks, &next, &end);
-                scope.spawn(move || storm(tester, kind, marks, next, end, seed * 10 + thread))
-            })
-            .collect();
-        thread::sleep(Duration::from_secs(4));
-        end.store(true, Ordering::Relaxed);
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap())
-            .collect()
-    });
-    let sum = |of: fn(&Counts) -> &AtomicU64| -> u64 {
-        counts
-            .iter()
-            .map(|counts| of(counts).load(Ordering::Relaxed))
-            .sum()
-    };
-    let (ended, timed_out) = (sum(|counts| &counts.ended), sum(|counts| &counts.timed_out));
-    let cancelled = sum(|counts| &counts.cancelled);
-    println!("{ended} ended, {timed_out} timed out, {cancelled} cancelled");
-    assert_eq!(ended + timed_out + cancelled, next.into_inner());
-    assert!(ended > 0 && timed_out > 0 && cancelled > 0);
-    tester.finish();
-}
-
-#[test]
-fn a_storm_of_stops_and_timeouts_of_functions_charges_nobody_else() {
-    stops_and_timeouts_charge_nobody_else(Kind::Function, 3, 64, 1);
-}
-
-#[test]
-fn a_storm_of_stops_and_timeouts_of_coroutines_charges_nobody_else() {
-    stops_and_timeouts_charge_nobody_else(Kind::Coroutine, 2, 2048, 2);
 }
 
 #[test]
