@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::marks::{MARKS_FILE, Marks};
-use common::worker::{DIE, DOUBLE, FAIL, MARK, OVERRUN, PANICKED, PERISH, SLEEP, attempt, item};
+use common::worker::{DIE, DOUBLE, FAIL, OVERRUN, PANICKED, PERISH, SLEEP, attempt};
 use common::{Tester, number, proc, value};
 use manyhands::Kind;
 use manyhands::process::{Config, SubmitError};

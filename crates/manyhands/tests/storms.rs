@@ -120,7 +120,7 @@ fn stops_and_timeouts_charge_nobody_else(kind: Kind, workers: usize, slots: usiz
                 scope.spawn(move || storm(tester, kind, marks, next, end, seed * 10 + thread))
             })
             .collect();
-        thread::sleep(Duration::from_secs(4));
+        thread::sleep(Duration::from_secs(2));
         end.store(true, Ordering::Relaxed);
         threads
             .into_iter()
@@ -278,7 +278,7 @@ fn in_a_storm_of_everything_each_task_ends_once_and_runs_no_more_often_than_it_m
                 }
             });
         }
-        thread::sleep(Duration::from_secs(4));
+        thread::sleep(Duration::from_secs(2));
         end.store(true, Ordering::Relaxed);
     });
     println!("{} tasks", next.into_inner());
