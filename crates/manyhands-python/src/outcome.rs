@@ -4,7 +4,7 @@
 use manyhands::arena::SpanGuard;
 use manyhands::process::SubmitError;
 use manyhands::task::{Broken, Death, Exit, Outcome, Payload};
-use pyo3::exceptions::{PyBaseException, PyRuntimeError};
+use pyo3::exceptions::{PyBaseException, PyRuntimeError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
@@ -75,6 +75,10 @@ pub(crate) fn settle(py: Python<'_>, outcome: Outcome, what: &str) -> Settled {
             }
         }
         Outcome::Cancelled => Settled::Cancelled,
+        Outcome::TimedOut { ran } => {
+            let text = format!("{what} was stopped after {:.3} s", ran.as_secs_f64());
+            Settled::error(py, PyTimeoutError::new_err(text))
+        }
         Outcome::Died(death) => Settled::error(py, died(py, death, what)),
         Outcome::Lost(found) => Settled::error(py, build(py, "task_lost", (&*found, what))),
         Outcome::Broken(why) => match *why {
@@ -121,5 +125,6 @@ pub(crate) fn submit_error(py: Python<'_>, error: &SubmitError) -> PyErr {
         SubmitError::Arena(_) => pyo3::exceptions::PyMemoryError::new_err(error.to_string()),
         SubmitError::ShutDown => build(py, "pool_shut_down", ()),
         SubmitError::OtherProcess => PyRuntimeError::new_err(error.to_string()),
+        SubmitError::BatchLimits => PyValueError::new_err(error.to_string()),
     }
 }

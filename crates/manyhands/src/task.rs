@@ -5,7 +5,7 @@
 //! once after it; no waiter is woken under a lock of this module.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +13,27 @@ use crate::arena::SpanGuard;
 use crate::board::Kind;
 use crate::board::state::Ticket;
 use crate::process::Function;
+
+/// Bit of a runner's code: a failure that is tried again where the task's [`Limits`] allow. It stays
+/// in the code of the last attempt.
+pub const RETRY: u8 = 0x80;
+
+/// A runner's code for a task that it left off because it was asked to: the task ends as
+/// [`Outcome::TimedOut`] or [`Outcome::Cancelled`], whichever it was asked for. From a runner that
+/// was not asked it is a code like any other.
+pub const STOPPED: u8 = 0x7f;
+
+/// How long one task may run, and how often it is tried again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Time for each attempt, from the moment at which it begins, kept to about a millisecond. One
+    /// that takes longer is stopped: it is asked to, and after the pool's `stop_grace` its worker
+    /// is killed.
+    pub timeout: Option<Duration>,
+    /// How often it is tried again: after its worker's death, after a timeout, and after a code
+    /// with the [`RETRY`] bit.
+    pub retries: u32,
+}
 
 /// Bytes that a worker sent: copied out of the slot, or still in the worker's arena, whose span
 /// is given back when this is dropped.
@@ -126,8 +147,13 @@ pub enum Outcome {
         /// Wall time in the worker, for all items together.
         elapsed: Duration,
     },
-    /// Withdrawn before it began.
+    /// Withdrawn before it began, or stopped.
     Cancelled,
+    /// It was stopped because it ran for longer than its limit.
+    TimedOut {
+        /// How long its last attempt had run.
+        ran: Duration,
+    },
     /// The worker died.
     Died(Death),
     /// The board was found overwritten while it ran, so nobody can say how it ended; says what
@@ -161,22 +187,36 @@ pub struct Task {
     ended: AtomicBool,
     /// The slot it is in, `u64::MAX` while it is in none.
     place: AtomicU64,
+    /// Nanoseconds, [`UNLIMITED`] where it may run for ever. Written under the desk's lock.
+    timeout: AtomicU64,
+    /// Attempts that may follow. Written under the desk's lock.
+    retries: AtomicU32,
     inner: Mutex<Inner>,
 }
 
 const NOWHERE: u64 = u64::MAX;
+const UNLIMITED: u64 = u64::MAX;
 
 impl Task {
-    pub(crate) fn new(kind: Kind, function: Arc<Function>, items: Option<u32>) -> Arc<Self> {
-        Arc::new(Self {
+    pub(crate) fn new(
+        kind: Kind,
+        function: Arc<Function>,
+        items: Option<u32>,
+        limits: Limits,
+    ) -> Arc<Self> {
+        let task = Self {
             kind,
             items: items.unwrap_or(1),
             batch: items.is_some(),
             function: Some(function),
             ended: AtomicBool::new(false),
             place: AtomicU64::new(NOWHERE),
+            timeout: AtomicU64::new(UNLIMITED),
+            retries: AtomicU32::new(0),
             inner: Mutex::default(),
-        })
+        };
+        task.set_limits(limits);
+        Arc::new(task)
     }
 
     /// Something to wait for that no worker runs.
@@ -188,6 +228,8 @@ impl Task {
             function: None,
             ended: AtomicBool::new(false),
             place: AtomicU64::new(NOWHERE),
+            timeout: AtomicU64::new(UNLIMITED),
+            retries: AtomicU32::new(0),
             inner: Mutex::default(),
         })
     }
@@ -230,6 +272,28 @@ impl Task {
     pub(crate) fn set_place(&self, ticket: Option<Ticket>) {
         self.place
             .store(ticket.map_or(NOWHERE, Ticket::to_bits), Ordering::Release);
+    }
+
+    /// What an attempt may take, in nanoseconds.
+    pub(crate) fn timeout(&self) -> Option<u64> {
+        let timeout = self.timeout.load(Ordering::Relaxed);
+        (timeout != UNLIMITED).then_some(timeout)
+    }
+
+    /// Attempts that may follow the present one.
+    pub(crate) fn retries(&self) -> u32 {
+        self.retries.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_retries(&self, retries: u32) {
+        self.retries.store(retries, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        let nanoseconds = |timeout: Duration| u64::try_from(timeout.as_nanos()).ok();
+        let timeout = limits.timeout.and_then(nanoseconds).unwrap_or(UNLIMITED);
+        self.timeout.store(timeout, Ordering::Relaxed);
+        self.set_retries(limits.retries);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

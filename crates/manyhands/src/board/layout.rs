@@ -18,7 +18,7 @@ pub const MAX_WORKERS: usize = 256;
 pub(super) const IDLE_WORDS: usize = MAX_WORKERS / super::idle::LANES_PER_WORD;
 
 /// Marks a board, and the version of this layout.
-pub(super) const MAGIC: u64 = 0x6d68_626f_6172_6401;
+pub(super) const MAGIC: u64 = 0x6d68_626f_6172_6402;
 
 /// How large a board is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,9 +64,13 @@ impl Geometry {
         (self.workers_at() + self.workers * size_of::<WorkerEntry>()).next_multiple_of(4096)
     }
 
+    pub(super) const fn asked_at(self) -> usize {
+        self.slots_at() + self.slots * size_of::<Slot>()
+    }
+
     /// Bytes of the whole board.
     pub(super) const fn bytes(self) -> usize {
-        self.slots_at() + self.slots * size_of::<Slot>()
+        self.asked_at() + self.slots * size_of::<AtomicU64>()
     }
 
     pub(super) fn check(self) -> Result<Self, String> {
@@ -117,6 +121,8 @@ pub(crate) struct WorkerEntry {
     pub(crate) load: [AtomicU32; 2],
     /// Tasks that each lane has ended, since the pool began.
     pub(crate) ended: [AtomicU64; 2],
+    /// See [`super::stop::Doom`].
+    pub(super) doomed: AtomicU64,
 }
 
 /// The home of one task, or of a batch, from READY until its outcome has been read.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use super::idle::IdleSet;
 use super::layout::{Geometry, Header, IDLE_WORDS, MAGIC, Slot, WorkerEntry};
 use super::ring::{CompletionRing, RingEnds, SubmissionRing};
+use super::stop::{Ask, Doom};
 use super::{Kind, WorkerPhase};
 use crate::sys::mapping::{Access, Mapping};
 use crate::sys::memfd::Memfd;
@@ -188,6 +189,18 @@ impl Board {
     pub(crate) fn slot(&self, index: u32) -> Option<&Slot> {
         self.array(self.geometry.slots_at(), self.geometry.slots)
             .get(index as usize)
+    }
+
+    /// Whether the task of a slot is asked to stop; `None` as for [`Board::slot`].
+    pub(crate) fn asked(&self, index: u32) -> Option<Ask<'_>> {
+        self.array(self.geometry.asked_at(), self.geometry.slots)
+            .get(index as usize)
+            .map(Ask)
+    }
+
+    /// Whether a worker is about to be killed.
+    pub(crate) fn doomed(&self, worker: usize) -> Doom<'_> {
+        Doom(&self.worker(worker).doomed)
     }
 
     pub(crate) fn phase(&self, worker: usize) -> WorkerPhase {

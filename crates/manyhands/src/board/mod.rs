@@ -10,6 +10,7 @@ pub(crate) mod ring;
 #[cfg(not(loom))]
 mod slot;
 pub mod state;
+pub(crate) mod stop;
 pub(crate) mod waiting;
 pub(crate) mod watch;
 

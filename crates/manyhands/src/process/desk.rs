@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::deadlines::{Deadlines, Entry};
+use super::limits::{Doomed, Wish};
 use super::waiters::{LoopDoor, ThreadWaiter};
 use crate::arena::{Arena, ArenaView, SpanRef};
 use crate::board::state::{Owner, Phase, Range, SlotState, Ticket};
@@ -51,6 +53,13 @@ pub(super) struct Shadow {
     pub(super) input: Option<Input>,
     /// Workers in a row that died with this batch before they had begun an item of it.
     pub(super) fruitless: u8,
+    /// Why it is to end although it has begun.
+    pub(super) wish: Option<Wish>,
+    /// Its time had come when it had ended, but its lane had not said so.
+    pub(super) unreported: bool,
+    /// Its place in the submission ring.
+    pub(super) position: u64,
+    pub(super) entry: Entry,
 }
 
 /// The board holds what no worker can have written by the protocol.
@@ -62,13 +71,18 @@ pub(super) struct Scribbled(pub(super) String);
 pub(super) struct Effects {
     pub(super) woken: Vec<Arc<dyn Waiter>>,
     pub(super) published: [usize; 2],
+    /// Lanes to be rung, one of whose tasks is asked to stop: kind and worker.
+    pub(super) asked: Vec<(Kind, usize)>,
     /// Tasks that have ended, so that the last reference goes without the lock.
     ended: Vec<Arc<Task>>,
 }
 
 impl Effects {
     pub(super) fn is_empty(&self) -> bool {
-        self.woken.is_empty() && self.ended.is_empty() && self.published == [0; 2]
+        self.woken.is_empty()
+            && self.ended.is_empty()
+            && self.published == [0; 2]
+            && self.asked.is_empty()
     }
 
     pub(super) fn end(&mut self, task: Arc<Task>, outcome: Outcome) {
@@ -113,6 +127,13 @@ pub(super) struct Desk {
     pub(super) epochs: Vec<u16>,
     /// Tasks that have not ended.
     pub(super) outstanding: usize,
+    /// Those of them that may be tried again: somebody must read how they end.
+    pub(super) retryable: usize,
+    pub(super) deadlines: Deadlines,
+    /// By worker: it is about to be killed.
+    pub(super) doomed: Vec<Option<Doomed>>,
+    /// Nanoseconds, by kind: see [`super::Config::stop_grace`].
+    pub(super) stop_grace: [u64; 2],
     pub(super) drainer: Drainer,
     /// How the drainer wants to be rung.
     pub(super) mode: Mode,
@@ -130,7 +151,7 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn new(board: &Board, arena: Arc<Arena>) -> Self {
+    pub(super) fn new(board: &Board, arena: Arc<Arena>, stop_grace: [u64; 2]) -> Self {
         let geometry = board.geometry();
         Self {
             free: (0..geometry.slots as u32).rev().collect(),
@@ -143,6 +164,10 @@ impl Desk {
             views: vec![None; geometry.workers],
             epochs: vec![0; geometry.workers],
             outstanding: 0,
+            retryable: 0,
+            deadlines: Deadlines::default(),
+            doomed: (0..geometry.workers).map(|_| None).collect(),
+            stop_grace,
             drainer: Drainer::Nobody,
             mode: Mode::Eager,
             parked: VecDeque::new(),
@@ -177,6 +202,7 @@ impl Desk {
         effects: &mut Effects,
     ) {
         self.outstanding += 1;
+        self.retryable += usize::from(task.retries() > 0);
         let kind = task.kind();
         let input = match span {
             Some(span) => Input::Span(span),
@@ -240,7 +266,12 @@ impl Desk {
         {
             Ok(()) => {
                 effects.published[kind as usize] += 1;
+                let position = self.tails[kind as usize];
                 self.tails[kind as usize] += 1;
+                // One that was cancelled while it waited for a cell lies there as a stale one.
+                if self.shadow[ticket.slot as usize].generation == ticket.generation {
+                    self.await_start(ticket.slot, kind, position);
+                }
             }
             Err(_full) => self.unpublished.push_back((kind, ticket)),
         }
@@ -320,7 +351,7 @@ impl Desk {
                 if found != expected || ticket.generation != shadow.generation {
                     return Err(Scribbled(format!("{found:?} where {expected:?} was due")));
                 }
-                self.take(slot, ticket.slot, lane / 2, effects)?;
+                self.take(board, slot, ticket.slot, lane / 2, effects)?;
                 count += 1;
             }
         }
@@ -331,7 +362,8 @@ impl Desk {
     }
 
     /// Gives a slot back: the next generation, the input's span released.
-    pub(super) fn free(&mut self, slot: &Slot, index: u32) {
+    pub(super) fn free(&mut self, board: &Board, slot: &Slot, index: u32) {
+        self.forget_attempt(board, index);
         let shadow = &mut self.shadow[index as usize];
         shadow.fruitless = 0;
         shadow.generation = shadow.generation.wrapping_add(1);
@@ -349,8 +381,28 @@ impl Desk {
         self.free.push(index);
     }
 
-    /// Withdraws a task, or the items of a batch, that have not begun. True when nothing of it
-    /// has run.
+    /// The slot's generation is over: nothing is due for it, and nobody is asked.
+    pub(super) fn forget_attempt(&mut self, board: &Board, index: u32) {
+        self.forget_deadline(index);
+        self.shadow[index as usize].unreported = false;
+        if self.shadow[index as usize].wish.take().is_some()
+            && let Some(word) = board.asked(index)
+        {
+            word.clear();
+        }
+    }
+
+    /// A task has ended.
+    pub(super) fn end(&mut self, task: Arc<Task>, outcome: Outcome, effects: &mut Effects) {
+        if !task.is_done() {
+            self.outstanding -= 1;
+            self.retryable -= usize::from(task.retries() > 0);
+        }
+        effects.end(task, outcome);
+    }
+
+    /// Withdraws a task, or the items of a batch, that have not begun; what runs is the last
+    /// attempt. True when no item of it has run.
     pub(super) fn cancel(
         &mut self,
         board: &Board,
@@ -362,10 +414,10 @@ impl Desk {
         }
         let Some(ticket) = task.place() else {
             // In the backlog, which passes over tasks that have ended.
-            self.outstanding -= 1;
-            effects.end(task.clone(), Outcome::Cancelled);
+            self.end(task.clone(), Outcome::Cancelled, effects);
             return true;
         };
+        self.forbid_retries(task);
         if self.scribbled.is_some() {
             // Whether it has begun, nobody can say.
             return false;
@@ -378,15 +430,14 @@ impl Desk {
             .compare_exchange(ready, mine, Ordering::AcqRel, Ordering::Relaxed)
             .is_ok()
         {
-            self.free(slot, ticket.slot);
-            self.outstanding -= 1;
+            self.free(board, slot, ticket.slot);
             let untouched = !task.has_items();
             let outcome = match untouched {
                 true => Outcome::Cancelled,
                 // A worker died in the middle of the batch; what others had ended stays.
                 false => task.with_the_rest_cancelled(Duration::ZERO),
             };
-            effects.end(task.clone(), outcome);
+            self.end(task.clone(), outcome, effects);
             self.refill(board, effects);
             return untouched;
         }

@@ -48,7 +48,7 @@ impl Shared {
                 (Drainer::Loop(door), doorbell, Mode::Eager)
             }
             Some(_) => (Drainer::Supervisor, SUPERVISOR_DOORBELL, Mode::Eager),
-            None if desk.backlog() > 0 || desk.life >= Life::Draining => {
+            None if desk.backlog() > 0 || desk.retryable > 0 || desk.life >= Life::Draining => {
                 (Drainer::Supervisor, SUPERVISOR_DOORBELL, Mode::Lazy)
             }
             None => {

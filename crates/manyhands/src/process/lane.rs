@@ -55,6 +55,28 @@ struct LogState {
     records: u64,
 }
 
+/// Tells the code of a task whether the task is asked to stop, from any thread, also after its end.
+#[derive(Clone)]
+pub struct StopFlag {
+    seat: Arc<Seat>,
+    ticket: Ticket,
+}
+
+impl StopFlag {
+    /// Is it asked to stop?
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        let asked = self.seat.board.asked(self.ticket.slot);
+        asked.is_some_and(|word| word.is_asked(self.ticket.generation))
+    }
+}
+
+impl std::fmt::Debug for StopFlag {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("StopFlag").field(&self.is_set()).finish()
+    }
+}
+
 impl Job {
     /// Names its function; see [`Lane::definition`].
     #[must_use]
@@ -273,7 +295,36 @@ impl Lane {
         job.started = clock::now();
         slot.started.store(job.started, Ordering::Relaxed);
         self.set_state(job, Phase::Running);
+        if self.is_doomed() {
+            self.set_state(job, Phase::Claimed);
+            pidfd::kill_self();
+        }
         Ok(())
+    }
+
+    /// Is this process about to be killed for one of its tasks? To be looked at between saying
+    /// that something begins and doing it.
+    fn is_doomed(&self) -> bool {
+        let epoch = self.seat.owner(self.kind).epoch;
+        self.seat.board.doomed(self.worker()).is_told(epoch)
+    }
+
+    /// Has the parent asked this job to stop? To be looked at once after [`Lane::start`], and for
+    /// each job in hand whenever [`Lane::event`] was set; after [`Lane::woke`], not before it. A
+    /// job that stops for it is completed with the code [`STOPPED`](crate::task::STOPPED).
+    #[must_use]
+    pub fn asked(&self, job: &Job) -> bool {
+        let asked = self.seat.board.asked(job.ticket.slot);
+        asked.is_some_and(|word| word.is_asked(job.ticket.generation))
+    }
+
+    /// What tells the job's own code whether it is asked to stop.
+    #[must_use]
+    pub fn stop_flag(&self, job: &Job) -> StopFlag {
+        StopFlag {
+            seat: self.seat.clone(),
+            ticket: job.ticket,
+        }
     }
 
     fn set_state(&self, job: &Job, phase: Phase) {
@@ -345,6 +396,9 @@ impl Lane {
         };
         let range = &self.slot(job).range;
         let taken = range.fetch_update(Ordering::AcqRel, Ordering::Relaxed, take);
+        if taken.is_ok() && self.is_doomed() {
+            pidfd::kill_self();
+        }
         taken.ok().map(|bits| Range::from_bits(bits).next)
     }
 

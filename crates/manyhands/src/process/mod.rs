@@ -6,10 +6,12 @@
 //!
 //! [`Task`]: crate::task::Task
 
+mod deadlines;
 mod desk;
 mod drainer;
 mod lane;
 mod launch;
+mod limits;
 mod linger;
 mod log;
 mod outcomes;
@@ -21,7 +23,7 @@ mod waiters;
 mod welcome;
 
 pub use desk::Function;
-pub use lane::{Input, Job, Lane, Next};
+pub use lane::{Input, Job, Lane, Next, StopFlag};
 pub use launch::{Child, Launched, Launcher};
 pub use linger::Linger;
 pub use pool::{Config, Pool, Status, SubmitError};

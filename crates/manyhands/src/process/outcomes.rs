@@ -6,16 +6,18 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::desk::{Desk, Effects, Scribbled};
+use super::limits::{self, Wish};
 use super::log;
 use crate::arena::{SpanGuard, SpanRef};
 use crate::board::state::Range;
-use crate::board::{INLINE_BYTES, Place, Slot};
-use crate::task::{Outcome, Payload};
+use crate::board::{Board, INLINE_BYTES, Place, Slot};
+use crate::task::{Outcome, Payload, STOPPED};
 
 impl Desk {
-    /// Reads the outcome of a slot that is DONE, and frees it.
+    /// Reads the outcome of a slot that is DONE, and frees it, or publishes it again.
     pub(super) fn take(
         &mut self,
+        board: &Board,
         slot: &Slot,
         index: u32,
         worker: usize,
@@ -23,9 +25,10 @@ impl Desk {
     ) -> Result<(), Scribbled> {
         let task = self.shadow[index as usize].task.clone();
         let task = task.ok_or_else(|| Scribbled(format!("slot {index} is nobody's")))?;
+        let wish = self.shadow[index as usize].wish;
         // A batch without a log never began: its outcome is that of all.
         let outcome = if task.is_batch() && slot.log().0.len > 0 {
-            let items = self.read_log(slot, worker)?;
+            let items = self.read_log(slot, worker, wish)?;
             task.add_items(items);
             let next = Range::from_bits(slot.range.load(Ordering::Relaxed)).next;
             let silent = task.missing_items().into_iter().filter(|item| *item < next);
@@ -42,14 +45,13 @@ impl Desk {
             let (code, place) = slot
                 .output()
                 .ok_or_else(|| Scribbled(format!("slot {index}: output in no known place")))?;
-            Outcome::Ended {
-                code,
-                payload: self.payload(slot, worker, place)?,
+            let payload = self.payload(slot, worker, place)?;
+            match wish {
+                Some(wish) if code == STOPPED => wish.outcome(limits::ran(slot)),
+                _ => Outcome::Ended { code, payload },
             }
         };
-        self.free(slot, index);
-        self.outstanding -= usize::from(!task.is_done());
-        effects.end(task, outcome);
+        self.conclude(board, slot, index, outcome, effects);
         Ok(())
     }
 
@@ -75,11 +77,20 @@ impl Desk {
         &self,
         slot: &Slot,
         worker: usize,
+        wish: Option<Wish>,
     ) -> Result<Vec<(u32, Outcome)>, Scribbled> {
         let (span, records) = slot.log();
         if records == 0 && span.len == 0 {
             return Ok(Vec::new());
         }
-        log::read(span, records, |span| self.span(worker, span))
+        let mut items = log::read(span, records, |span| self.span(worker, span))?;
+        if wish.is_some() {
+            for (_, outcome) in &mut items {
+                if matches!(outcome, Outcome::Ended { code: STOPPED, .. }) {
+                    *outcome = Outcome::Cancelled;
+                }
+            }
+        }
+        Ok(items)
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::desk::{Desk, Effects, Function, Life, Scribbled};
 use super::launch::Launcher;
+use super::limits;
 use super::supervisor::{self, Event as SupervisorEvent};
 use super::waiters::{LoopDoor, Waited};
 use super::{DOORBELLS, THREADS_DOORBELL};
@@ -18,7 +19,7 @@ use crate::sys::forked::ProcessMark;
 use crate::sys::signals::Blocked;
 use crate::sys::timer::Timer;
 use crate::sys::{cores, pidfd};
-use crate::task::{Broken, Outcome, Task};
+use crate::task::{Broken, Limits, Outcome, Task};
 
 /// How long work may lie untouched beside an idle lane before others are woken for it.
 pub(super) const WATCH: Duration = Duration::from_millis(10);
@@ -37,6 +38,10 @@ pub struct Config {
     pub slots: usize,
     /// How long workers that have nothing more to do may take to exit before they are killed.
     pub grace: Duration,
+    /// By [`Kind`]: how long a task that was asked to stop may take for it before its worker is
+    /// killed. With [`Duration::ZERO`] the worker is killed at once: what a function does cannot
+    /// be interrupted from outside, unless its runner sees to it.
+    pub stop_grace: [Duration; 2],
 }
 
 impl Default for Config {
@@ -45,6 +50,7 @@ impl Default for Config {
             workers: cores::usable(),
             slots: 2048,
             grace: Duration::from_secs(5),
+            stop_grace: [Duration::ZERO, Duration::from_secs(1)],
         }
     }
 }
@@ -61,6 +67,9 @@ pub enum SubmitError {
     /// A forked child inherited the pool.
     #[error("this pool belongs to the process that created it; create one in this process")]
     OtherProcess,
+    /// A batch with a timeout or retries, which only single tasks can have.
+    #[error("limits are for single tasks; submit the items of the batch one by one to limit them")]
+    BatchLimits,
     /// The input found no memory.
     #[error(transparent)]
     Arena(#[from] ArenaError),
@@ -105,11 +114,15 @@ impl Shared {
     }
 
     /// Unlocks the desk and does what is due outside: waiters, lanes, the watch.
-    pub(super) fn finish(&self, desk: MutexGuard<'_, Desk>, effects: Effects) {
+    pub(super) fn finish(&self, mut desk: MutexGuard<'_, Desk>, effects: Effects) {
         let ended = desk.life == Life::Draining && desk.outstanding == 0;
+        let nearer = desk.deadlines.is_nearer();
         drop(desk);
-        if ended {
+        if ended || nearer {
             self.kick.set();
+        }
+        for (kind, worker) in &effects.asked {
+            self.ring_lane(*kind, *worker);
         }
         for waiter in &effects.woken {
             waiter.wake();
@@ -224,8 +237,9 @@ impl Pool {
         let board = Board::create(geometry, cores::usable())?;
         let arena = Arena::create(ArenaConfig::default()).map_err(io::Error::other)?;
         let arena = Arc::new(arena);
+        let stop_grace = config.stop_grace.map(limits::nanoseconds);
         let shared = Arc::new(Shared {
-            desk: Mutex::new(Desk::new(&board, arena.clone())),
+            desk: Mutex::new(Desk::new(&board, arena.clone(), stop_grace)),
             doorbells: (0..DOORBELLS)
                 .map(|_| Event::new().map(Arc::new))
                 .collect::<io::Result<_>>()?,
@@ -286,6 +300,24 @@ impl Pool {
         items: Option<u32>,
         parts: &[&[u8]],
     ) -> Result<Arc<Task>, SubmitError> {
+        self.submit_with(kind, function, items, parts, Limits::default())
+    }
+
+    /// As [`Pool::submit`], for a single task with limits.
+    ///
+    /// # Errors
+    /// As [`Pool::submit`]; limits for a batch.
+    pub fn submit_with(
+        &self,
+        kind: Kind,
+        function: &Arc<Function>,
+        items: Option<u32>,
+        parts: &[&[u8]],
+        limits: Limits,
+    ) -> Result<Arc<Task>, SubmitError> {
+        if items.is_some() && limits != Limits::default() {
+            return Err(SubmitError::BatchLimits);
+        }
         self.check()?;
         let shared = &*self.shared;
         let bytes: usize = parts.iter().map(|part| part.len()).sum();
@@ -293,7 +325,7 @@ impl Pool {
             true => Some(shared.arena.write(parts)?),
             false => None,
         };
-        let task = Task::new(kind, function.clone(), items);
+        let task = Task::new(kind, function.clone(), items, limits);
         let mut effects = Effects::default();
         let mut desk = shared.lock();
         if desk.life != Life::Open {
@@ -307,17 +339,49 @@ impl Pool {
         if !desk.has_room(kind) {
             shared.drain(&mut desk, &mut effects);
         }
-        let waited = desk.backlog() > 0;
+        let before = (desk.backlog() > 0, desk.retryable > 0);
         desk.accept(&shared.board, &task, parts, span, &mut effects);
-        if !waited && desk.backlog() > 0 {
+        if before != (desk.backlog() > 0, desk.retryable > 0) {
             shared.settle(&mut desk);
         }
         shared.finish(desk, effects);
         Ok(task)
     }
 
-    /// Withdraws what has not begun; true when nothing of the task has run, so that it ends as
-    /// [`Outcome::Cancelled`].
+    /// Gives a single task other limits, at any time before its end. The timeout counts from the
+    /// start of the attempt that runs, the retries from now on. Of no effect on a batch, nor on a
+    /// task that is being stopped.
+    pub fn set_limits(&self, task: &Arc<Task>, limits: Limits) {
+        let shared = &*self.shared;
+        if !self.is_ours() {
+            return;
+        }
+        let mut desk = shared.lock();
+        let before = desk.retryable > 0;
+        desk.set_limits(&shared.board, task, limits);
+        if before != (desk.retryable > 0) {
+            shared.settle(&mut desk);
+        }
+        shared.finish(desk, Effects::default());
+    }
+
+    /// Withdraws a task, or stops it although it runs: it is asked to stop, and after the pool's
+    /// [`Config::stop_grace`] its worker is killed. It ends as [`Outcome::Cancelled`], unless it
+    /// ended just before. Items of a batch end each by itself. Returns at once.
+    pub fn stop(&self, task: &Arc<Task>) {
+        let shared = &*self.shared;
+        if !self.is_ours() {
+            return;
+        }
+        let mut effects = Effects::default();
+        let mut desk = shared.lock();
+        shared.drain(&mut desk, &mut effects);
+        desk.stop(&shared.board, task, &mut effects);
+        shared.finish(desk, effects);
+    }
+
+    /// Withdraws what has not begun; true when nothing of the task runs or will run, so that it
+    /// ends as [`Outcome::Cancelled`]. What runs already is not tried again.
     #[must_use]
     pub fn cancel(&self, task: &Arc<Task>) -> bool {
         let shared = &*self.shared;

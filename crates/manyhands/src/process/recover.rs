@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
+use super::deadlines::Entry;
 use super::desk::{Desk, Effects, Input, Scribbled, Staged};
+use super::limits::{self, Doomed, Wish};
 use crate::board::state::{Phase, Range, SlotState, Ticket};
 use crate::board::{Board, Kind, Slot};
-use crate::sys::{clock, cores};
+use crate::sys::cores;
 use crate::task::{Death, Exit, Outcome};
 
 /// So many workers in a row may die while they read a batch; then its items end.
@@ -33,6 +34,7 @@ impl Desk {
             board.worker(worker).load[kind as usize].store(0, Ordering::Relaxed);
         }
         let epoch = self.epochs[worker];
+        let doomed = self.doomed[worker].take();
         for index in 0..self.shadow.len() as u32 {
             let Some(task) = self.shadow[index as usize].task.clone() else {
                 continue;
@@ -43,22 +45,26 @@ impl Desk {
             if usize::from(owner.lane) / 2 != worker || owner.epoch != epoch {
                 continue;
             }
-            let ran = clock::now().saturating_sub(slot.started.load(Ordering::Relaxed));
-            let death = Death {
-                pid,
-                exit,
-                ran: Duration::from_nanos(ran),
-            };
+            let ran = limits::ran(slot);
+            let death = Death { pid, exit, ran };
+            // What it had not begun when its end was decided, it did not begin any more.
+            let begun = |doomed: &Doomed| doomed.begun(index).is_some();
             match state.phase() {
-                Some(Phase::Done) => self.take(slot, index, worker, effects)?,
-                Some(Phase::Claimed) => self.again(board, slot, index, effects),
+                Some(Phase::Done) => self.take(board, slot, index, worker, effects)?,
+                Some(Phase::Claimed) => self.not_begun(board, slot, index, effects),
+                Some(Phase::Running) if !doomed.as_ref().is_none_or(begun) => {
+                    self.not_begun(board, slot, index, effects);
+                }
                 Some(Phase::Running) if task.is_batch() => {
-                    self.recover_batch(board, slot, index, worker, death, effects)?;
+                    let first = doomed.as_ref().and_then(|doomed| doomed.begun(index));
+                    self.recover_batch(board, slot, index, worker, death, first, effects)?;
                 }
                 Some(Phase::Running) => {
-                    self.free(slot, index);
-                    self.outstanding -= usize::from(!task.is_done());
-                    effects.end(task, Outcome::Died(death));
+                    let outcome = match self.shadow[index as usize].wish {
+                        Some(wish) => wish.outcome(ran),
+                        None => Outcome::Died(death),
+                    };
+                    self.conclude(board, slot, index, outcome, effects);
                 }
                 _ => {}
             }
@@ -67,6 +73,8 @@ impl Desk {
         Ok(())
     }
 
+    /// `doomed` is the first item that a worker had not begun whose end was decided.
+    #[expect(clippy::too_many_arguments, reason = "all that is known of the death")]
     fn recover_batch(
         &mut self,
         board: &Board,
@@ -74,28 +82,40 @@ impl Desk {
         index: u32,
         worker: usize,
         death: Death,
+        doomed: Option<u32>,
         effects: &mut Effects,
     ) -> Result<(), Scribbled> {
         let Some(task) = self.shadow[index as usize].task.clone() else {
             return Ok(());
         };
-        let range = Range::from_bits(slot.range.load(Ordering::Acquire));
-        let next = range.next.min(task.items());
-        let logged = self.read_log(slot, worker)?;
+        let wish = self.shadow[index as usize].wish;
+        let mut range = Range::from_bits(slot.range.load(Ordering::Acquire));
+        range.next = range.next.min(doomed.unwrap_or(u32::MAX)).min(task.items());
+        if wish == Some(Wish::Cancel) {
+            range.end = range.next;
+        }
+        slot.range.store(range.to_bits(), Ordering::Relaxed);
+        let next = range.next;
+        let logged = self.read_log(slot, worker, wish)?;
         let finished = logged.len();
         task.add_items(logged);
         let begun = |item: &u32| *item < next;
         let dead = task.missing_items().into_iter().filter(begun);
-        let mut ended: Vec<_> = dead.map(|item| (item, Outcome::Died(death))).collect();
+        let lost = || match wish {
+            Some(wish) => wish.outcome(death.ran),
+            None => Outcome::Died(death),
+        };
+        let mut ended: Vec<_> = dead.map(|item| (item, lost())).collect();
         let shadow = &mut self.shadow[index as usize];
-        if finished > 0 || !ended.is_empty() || death.exit == Exit::Code(0) {
+        let blameless = doomed.is_some() || death.exit == Exit::Code(0);
+        if finished > 0 || !ended.is_empty() || blameless {
             shadow.fruitless = 0;
         } else {
             // It died while it read the batch: of something in it, or by chance. One more try.
             shadow.fruitless += 1;
             if shadow.fruitless >= FRUITLESS {
                 let left = next..range.end.min(task.items());
-                ended.extend(left.map(|item| (item, Outcome::Died(death))));
+                ended.extend(left.map(|item| (item, lost())));
             }
         }
         // Items past `end` were withdrawn by the parent.
@@ -103,15 +123,9 @@ impl Desk {
         task.add_items(ended);
         match task.take_items() {
             Some(items) => {
-                self.free(slot, index);
-                self.outstanding -= usize::from(!task.is_done());
-                effects.end(
-                    task,
-                    Outcome::Batch {
-                        items,
-                        elapsed: death.ran,
-                    },
-                );
+                let elapsed = death.ran;
+                let outcome = Outcome::Batch { items, elapsed };
+                self.conclude(board, slot, index, outcome, effects);
             }
             None => self.again(board, slot, index, effects),
         }
@@ -119,7 +133,8 @@ impl Desk {
     }
 
     /// Publishes a slot once more, in a new generation; a batch goes on at its range.
-    fn again(&mut self, board: &Board, slot: &Slot, index: u32, effects: &mut Effects) {
+    pub(super) fn again(&mut self, board: &Board, slot: &Slot, index: u32, effects: &mut Effects) {
+        self.forget_attempt(board, index);
         let shadow = &mut self.shadow[index as usize];
         shadow.generation = shadow.generation.wrapping_add(1);
         let ticket = Ticket {
@@ -155,6 +170,18 @@ impl Desk {
         }
         self.unpublished.clear();
         self.outstanding = 0;
+        self.retryable = 0;
+        self.forget_deadlines();
+    }
+
+    /// No slot has a task any more.
+    fn forget_deadlines(&mut self) {
+        self.deadlines.clear();
+        for shadow in &mut self.shadow {
+            shadow.entry = Entry::Nowhere;
+            shadow.wish = None;
+        }
+        self.doomed.fill_with(|| None);
     }
 
     /// Lets go of the inputs that no worker can read any more.
@@ -193,16 +220,22 @@ impl Desk {
                 continue;
             };
             task.set_place(None);
-            if untouched && !task.is_done() && !task.has_items() {
+            let stopped = shadow.wish == Some(Wish::Cancel);
+            let untouched = untouched && !task.has_items();
+            if untouched && !stopped && !task.is_done() {
                 self.backlog[task.kind() as usize].push_front(Staged { task, input });
                 continue;
             }
             if let Input::Span(span) = input {
                 self.arena.release(span);
             }
-            self.outstanding -= usize::from(!task.is_done());
-            effects.end(task, Outcome::Lost(found.clone()));
+            let outcome = match stopped && (untouched || !task.is_batch()) {
+                true => Outcome::Cancelled,
+                false => Outcome::Lost(found.clone()),
+            };
+            self.end(task, outcome, effects);
         }
+        self.forget_deadlines();
         board.reset(cores::usable());
         for (index, shadow) in (0..slots).zip(&self.shadow) {
             if let Some(slot) = board.slot(index) {

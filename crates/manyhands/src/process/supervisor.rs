@@ -23,6 +23,7 @@ use super::welcome::{self, Answer, Place};
 use crate::arena::{ArenaConfig, ArenaView, create_memfd};
 use crate::board::{Kind, WorkerPhase, watch};
 use crate::sys::channel::Channel;
+use crate::sys::clock;
 use crate::sys::event::wait_any;
 use crate::sys::pidfd::Process;
 use crate::sys::signals::spawn_without_signals;
@@ -152,6 +153,7 @@ impl Supervisor {
             for event in self.shared.take_events() {
                 self.handle(event);
             }
+            self.expire();
             self.rebuild_if_due();
             self.launch_postponed();
             if self.stop_if_due() {
@@ -197,6 +199,9 @@ impl Supervisor {
         let left = self
             .deadline
             .map(|end| end.saturating_duration_since(Instant::now()));
+        let expires = shared.lock().sleep_until();
+        let expires = expires.map(|end| Duration::from_nanos(end.saturating_sub(clock::now())));
+        let left = left.into_iter().chain(expires).min();
         if let Err(error) = wait_any(&mut fds, left) {
             unreachable!("poll on descriptors that are open: {error}");
         }
@@ -242,6 +247,9 @@ impl Supervisor {
                             process,
                             child,
                         };
+                        if self.shared.lock().is_doomed(worker) {
+                            self.kill_worker(worker);
+                        }
                     }
                     // It has gone already, and its parent has taken note of that.
                     None => {
@@ -295,6 +303,7 @@ impl Supervisor {
             desk.epochs[worker] = desk.epochs[worker].wrapping_add(1);
             desk.epochs[worker]
         };
+        shared.board.doomed(worker).clear();
         entry.epoch.store(u32::from(epoch), Ordering::Relaxed);
         entry.pid.store(0, Ordering::Relaxed);
         entry
@@ -372,6 +381,7 @@ impl Supervisor {
         let mut effects = Effects::default();
         let mut desk = shared.lock();
         let before = desk.outstanding;
+        let doomed = desk.is_doomed(worker);
         if desk.life < Life::Stopped
             && desk.scribbled.is_none()
             && let Err(found) = desk.recover(&shared.board, worker, pid, exit, &mut effects)
@@ -391,11 +401,12 @@ impl Supervisor {
         if !self.may_launch() {
             return;
         }
-        if !answered {
+        // One that the pool itself has killed for a task says nothing about the next.
+        if !answered && !doomed {
             self.start_failures += 1;
         }
         let progress = self.tasks_ended();
-        let fruitful = cost || progress != self.progress || !soon || retired;
+        let fruitful = cost || doomed || progress != self.progress || !soon || retired;
         self.barren = if fruitful { 0 } else { self.barren + 1 };
         self.progress = progress;
         let limit = self.seats.len().max(3);
@@ -492,14 +503,41 @@ impl Supervisor {
         }
     }
 
-    fn kill_workers(&self) {
-        for seat in &self.seats {
-            if let Worker::Alive { process, .. } = &seat.worker
-                && let Err(error) = process.kill()
-            {
-                unreachable!("SIGKILL to a worker of one's own: {error}");
-            }
+    /// Looks at the tasks whose time has come, and kills the workers of those that do not stop.
+    fn expire(&mut self) {
+        let shared = self.shared.clone();
+        let mut desk = shared.lock();
+        if !desk.is_overdue() {
+            return;
         }
+        let mut effects = Effects::default();
+        shared.drain(&mut desk, &mut effects);
+        let killed = match desk.scribbled {
+            None => desk.expire(&shared.board, &mut effects),
+            Some(_) => Ok(Vec::new()),
+        };
+        let killed = killed.unwrap_or_else(|found| {
+            shared.scribbled(&mut desk, found, &mut effects);
+            Vec::new()
+        });
+        shared.settle(&mut desk);
+        shared.finish(desk, effects);
+        for worker in killed {
+            self.kill_worker(worker);
+        }
+    }
+
+    /// Kills a worker, if its process is known and has not exited.
+    fn kill_worker(&self, worker: usize) {
+        if let Worker::Alive { process, .. } = &self.seats[worker].worker
+            && let Err(error) = process.kill()
+        {
+            unreachable!("SIGKILL to a worker of one's own: {error}");
+        }
+    }
+
+    fn kill_workers(&self) {
+        (0..self.seats.len()).for_each(|worker| self.kill_worker(worker));
     }
 
     fn all_vacant(&self) -> bool {

@@ -7,6 +7,7 @@
 
 pub mod marks;
 pub mod proc;
+pub mod random;
 pub mod worker;
 
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use manyhands::Kind;
 use manyhands::process::{Child, Config, Function, Launched, Launcher, Pool, Waited};
-use manyhands::task::{Exit, Outcome, Payload, Task};
+use manyhands::task::{Exit, Limits, Outcome, Payload, Task};
 
 pub use proc::Watchdog;
 pub use worker::become_worker_if_asked;
@@ -108,6 +109,10 @@ impl Tester {
             slots,
             ..Config::default()
         };
+        Self::start(config, environment)
+    }
+
+    pub fn start(config: Config, environment: &[(&'static str, &str)]) -> Self {
         let environment = environment
             .iter()
             .map(|(name, value)| (*name, (*value).to_owned()))
@@ -138,6 +143,27 @@ impl Tester {
         self.pool
             .submit(kind, self.function(name), None, &[input])
             .unwrap()
+    }
+
+    pub fn submit_with(
+        &self,
+        kind: Kind,
+        name: &str,
+        input: &[u8],
+        timeout: Option<Duration>,
+        retries: u32,
+    ) -> Arc<Task> {
+        let limits = Limits { timeout, retries };
+        self.pool
+            .submit_with(kind, self.function(name), None, &[input], limits)
+            .unwrap()
+    }
+
+    /// Waits until a worker has begun the task.
+    pub fn begun(&self, task: &Task) {
+        while !self.pool.is_running(task) {
+            std::thread::yield_now();
+        }
     }
 
     /// A batch of (operation, argument); see [`worker::item`].

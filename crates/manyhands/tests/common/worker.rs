@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use manyhands::Kind;
 use manyhands::process::{Input, Job, Lane, Next, Seat};
+use manyhands::task::{RETRY, STOPPED};
 
 use super::marks::{MARKS_FILE, Marks};
 use super::{CONTROL, START};
 
 pub const OPERATIONS: &[&str] = &[
     "echo", "double", "sleep", "spin", "panic", "abort", "exit", "pid", "allocate", "fork",
-    "items", "leak", "mark", "count", "scribble",
+    "items", "leak", "mark", "count", "scribble", "nap", "snore", "attempt", "listen",
 ];
 
 /// Items of a batch: an operation and an argument.
@@ -32,6 +33,19 @@ pub fn item(operation: u8, argument: u64) -> [u8; 9] {
     let mut bytes = [operation; 9];
     bytes[1..].copy_from_slice(&argument.to_le_bytes());
     bytes
+}
+
+/// How an "attempt" fails, see [`attempt`].
+pub const FAIL: u64 = 0;
+pub const PERISH: u64 = 1;
+pub const OVERRUN: u64 = 2;
+/// Does not fail, but takes so many microseconds as `bad` says.
+pub const TAKE: u64 = 3;
+
+/// The input of "attempt": counts under `id`, and fails in this way as long as it counts no more
+/// than `bad`; gives the double of `id` after that.
+pub fn attempt(id: u64, way: u64, bad: u64) -> Vec<u8> {
+    [id, way, bad].map(u64::to_le_bytes).concat()
 }
 
 /// The code of a task that panicked.
@@ -51,10 +65,8 @@ pub fn become_worker_if_asked() {
             rlim_max: 10,
         };
         // SAFETY: reads a local; only this process's limit changes.
-        assert_eq!(
-            unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) },
-            0
-        );
+        let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+        assert_eq!(set, 0);
     }
     let seat = Seat::join(control).unwrap();
     match std::env::var(START).as_deref() {
@@ -67,32 +79,86 @@ pub fn become_worker_if_asked() {
     }
     let coroutines = seat.clone();
     seat.guard(move || {
-        thread::spawn(move || serve(&coroutines, Kind::Coroutine));
+        thread::spawn(move || serve_coroutines(&coroutines));
     })
     .unwrap();
     seat.ready().unwrap();
-    serve(&seat, Kind::Function);
+    serve_functions(&seat);
     std::process::exit(0);
 }
 
-fn serve(seat: &Arc<Seat>, kind: Kind) {
-    let mut lane = seat.lane(kind);
+fn serve_functions(seat: &Arc<Seat>) {
+    let mut lane = seat.lane(Kind::Function);
     let mut names = HashMap::new();
     loop {
         match lane.wait_next().unwrap() {
-            Next::Job(job) => run(&mut lane, job, &mut names),
+            Next::Job(mut job) => {
+                lane.start(&mut job).unwrap();
+                run(&mut lane, job, &mut names);
+            }
             Next::Closing => return,
             Next::Interrupted => {}
         }
     }
 }
 
+/// A job that only waits: many of them at once, as coroutines are.
+struct Nap {
+    job: Job,
+    end: Instant,
+    /// Goes on although it is asked to stop.
+    deaf: bool,
+}
+
+fn serve_coroutines(seat: &Arc<Seat>) {
+    let mut lane = seat.lane(Kind::Coroutine);
+    let (mut names, mut naps) = (HashMap::new(), Vec::<Nap>::new());
+    loop {
+        let asked = |lane: &Lane, nap: &Nap| !nap.deaf && lane.asked(&nap.job);
+        let now = Instant::now();
+        let over = naps.extract_if(.., |nap| nap.end <= now || asked(&lane, nap));
+        for nap in over.collect::<Vec<_>>() {
+            let code = if asked(&lane, &nap) { STOPPED } else { 0 };
+            lane.complete(&nap.job, code, &[]).unwrap();
+        }
+        if seat.is_closing() && naps.is_empty() {
+            return;
+        }
+        if !seat.is_closing()
+            && let Some(mut job) = lane.claim()
+        {
+            lane.start(&mut job).unwrap();
+            let name = name_of(&lane, &job, &mut names);
+            if name == "nap" || name == "snore" {
+                let Input::Inline(bytes, 8) = lane.input(&job).unwrap() else {
+                    unreachable!("a number");
+                };
+                let length = u64::from_le_bytes(bytes[..8].try_into().unwrap());
+                let end = Instant::now() + Duration::from_micros(length);
+                let deaf = name == "snore";
+                naps.push(Nap { job, end, deaf });
+            } else {
+                run(&mut lane, job, &mut names);
+            }
+            continue;
+        }
+        if !lane.rest() && !seat.is_closing() {
+            continue;
+        }
+        let first = naps.iter().map(|nap| nap.end).min();
+        let left = first.map(|end| end.saturating_duration_since(Instant::now()));
+        lane.event().wait(left).unwrap();
+        lane.woke();
+    }
+}
+
+fn name_of(lane: &Lane, job: &Job, names: &mut HashMap<u64, String>) -> String {
+    let read = || String::from_utf8(lane.definition(job).unwrap().to_vec()).unwrap();
+    names.entry(job.function()).or_insert_with(read).clone()
+}
+
 fn run(lane: &mut Lane, mut job: Job, names: &mut HashMap<u64, String>) {
-    lane.start(&mut job).unwrap();
-    let name = names
-        .entry(job.function())
-        .or_insert_with(|| String::from_utf8(lane.definition(&job).unwrap().to_vec()).unwrap())
-        .clone();
+    let name = name_of(lane, &job, names);
     let bytes;
     let input = lane.input(&job).unwrap();
     let input: &[u8] = match &input {
@@ -109,6 +175,37 @@ fn run(lane: &mut Lane, mut job: Job, names: &mut HashMap<u64, String>) {
             lane.complete_item(&mut job, index, 0, &[&output]).unwrap();
         }
         lane.complete_batch(&job);
+        return;
+    }
+    if name == "attempt" {
+        let number = |at: usize| u64::from_le_bytes(input[at..at + 8].try_into().unwrap());
+        let (id, way, bad) = (number(0), number(8), number(16));
+        let marks = marks();
+        marks.begin(id);
+        match way {
+            TAKE => {
+                spin(bad);
+                lane.complete(&job, 0, &[&(id * 2).to_le_bytes()]).unwrap();
+            }
+            _ if u64::from(marks.begun(id)) > bad => {
+                lane.complete(&job, 0, &[&(id * 2).to_le_bytes()]).unwrap();
+            }
+            FAIL => lane.complete(&job, RETRY | PANICKED, &[b"again"]).unwrap(),
+            PERISH => die(),
+            OVERRUN => loop {
+                std::hint::spin_loop();
+            },
+            other => unreachable!("way {other}"),
+        }
+        return;
+    }
+    if name == "listen" {
+        // As code would that knows nothing of lanes.
+        let flag = lane.stop_flag(&job);
+        while !flag.is_set() {
+            thread::sleep(Duration::from_micros(100));
+        }
+        lane.complete(&job, STOPPED, &[]).unwrap();
         return;
     }
     match catch_unwind(AssertUnwindSafe(|| operate(&name, input))) {
@@ -140,15 +237,22 @@ fn die() -> ! {
     unreachable!("SIGKILL came");
 }
 
-/// Says that the task `id` has begun, and gives back its double.
-fn mark(id: u64) -> Vec<u8> {
-    static MARKS: OnceLock<Marks> = OnceLock::new();
-    let marks = MARKS.get_or_init(|| Marks::open(&std::env::var(MARKS_FILE).unwrap()));
-    marks.begin(id);
-    let end = Instant::now() + Duration::from_micros(id * 7 % 120);
+fn spin(micros: u64) {
+    let end = Instant::now() + Duration::from_micros(micros);
     while Instant::now() < end {
         std::hint::spin_loop();
     }
+}
+
+fn marks() -> &'static Marks {
+    static MARKS: OnceLock<Marks> = OnceLock::new();
+    MARKS.get_or_init(|| Marks::open(&std::env::var(MARKS_FILE).unwrap()))
+}
+
+/// Says that the task `id` has begun, and gives back its double.
+fn mark(id: u64) -> Vec<u8> {
+    marks().begin(id);
+    spin(id * 7 % 120);
     (id * 2).to_le_bytes().to_vec()
 }
 
@@ -188,10 +292,7 @@ fn operate(name: &str, input: &[u8]) -> Vec<u8> {
             count.to_le_bytes().to_vec()
         }
         "spin" => {
-            let end = Instant::now() + Duration::from_micros(number());
-            while Instant::now() < end {
-                std::hint::spin_loop();
-            }
+            spin(number());
             number().to_le_bytes().to_vec()
         }
         "panic" => panic!("{} is not to my taste", String::from_utf8_lossy(input)),

@@ -9,6 +9,7 @@ mod handover;
 mod life;
 mod parent;
 mod sleep;
+mod stop;
 
 use loom::cell::UnsafeCell;
 use loom::sync::{Condvar, Mutex};
