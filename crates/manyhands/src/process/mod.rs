@@ -9,6 +9,7 @@
 mod deadlines;
 mod desk;
 mod drainer;
+mod failures;
 mod lane;
 mod launch;
 mod limits;

@@ -17,6 +17,7 @@ use rustix::event::{PollFd, PollFlags};
 
 use super::SUPERVISOR_DOORBELL;
 use super::desk::{Desk, Drainer, Effects, Life};
+use super::failures::{Failures, Use};
 use super::launch::{self, Child, Launcher, Request};
 use super::pool::{Shared, WATCH};
 use super::welcome::{self, Answer, Place};
@@ -51,9 +52,6 @@ pub(super) enum Event {
 /// giving up.
 const SOON: Duration = Duration::from_secs(1);
 
-/// How a worker ends that somebody else, such as the system short of memory, has killed.
-const KILLED: Exit = Exit::Signal(libc::SIGKILL);
-
 enum Worker {
     /// No process, and none is being made.
     Vacant,
@@ -81,10 +79,7 @@ struct Supervisor {
     seats: Vec<Seat>,
     requests: Sender<Request>,
     launcher: Option<JoinHandle<()>>,
-    /// Workers that ended before they were ready, in a row.
-    start_failures: usize,
-    /// Workers that ended soon with nothing done, in a row.
-    barren: usize,
+    failures: Failures,
     /// Tasks ended when the last worker died.
     progress: u64,
     initializer_error: Option<Box<[u8]>>,
@@ -112,8 +107,7 @@ pub(super) fn start(shared: Arc<Shared>, launcher: Box<dyn Launcher>) -> io::Res
         seats: (0..shared.config.workers).map(|_| vacant()).collect(),
         requests,
         launcher: Some(thread),
-        start_failures: 0,
-        barren: 0,
+        failures: Failures::new(shared.config.workers),
         progress: 0,
         initializer_error: None,
         deadline: None,
@@ -260,8 +254,7 @@ impl Supervisor {
             }
             Event::NotStarted { worker, text } => {
                 self.seats[worker].worker = Worker::Vacant;
-                self.start_failures += 1;
-                if self.start_failures >= self.seats.len().max(3) {
+                if self.failures.not_started() {
                     self.give_up(Broken::Start(text));
                 } else if self.may_launch() {
                     self.replace(worker);
@@ -343,7 +336,7 @@ impl Supervisor {
                     Some(Answer::Ready) => {
                         seat.answered = true;
                         seat.since = Instant::now();
-                        self.start_failures = 0;
+                        self.failures.ready();
                         self.initializer_error = None;
                     }
                     Some(Answer::InitializerFailed(error)) => self.initializer_error = Some(error),
@@ -401,24 +394,20 @@ impl Supervisor {
         if !self.may_launch() {
             return;
         }
-        // One that the pool itself has killed for a task says nothing about the next.
-        if !answered && !doomed {
-            self.start_failures += 1;
-        }
         let progress = self.tasks_ended();
-        let fruitful = cost || doomed || progress != self.progress || !soon || retired;
-        self.barren = if fruitful { 0 } else { self.barren + 1 };
+        let useful = cost || doomed || progress != self.progress || !soon || retired;
         self.progress = progress;
-        let limit = self.seats.len().max(3);
-        // A SIGKILL comes from outside, and says little about the next worker.
-        let limit = limit + if exit == KILLED { 200 } else { 0 };
-        if self.start_failures >= limit || self.barren >= limit + 10 {
+        let useful = match useful {
+            _ if !answered && !doomed => Use::None,
+            true => Use::Some,
+            false => Use::Ready,
+        };
+        if let Some(count) = self.failures.ended(useful, exit, Instant::now()) {
             let error = self.initializer_error.take();
             return self.give_up(match error {
                 Some(error) => Broken::Initializer(error),
                 None => Broken::Start(format!(
-                    "{} workers in a row ended before they were of use; the last one {exit}",
-                    self.start_failures.max(self.barren)
+                    "{count} workers in a row ended before they were of use; the last one {exit}"
                 )),
             });
         }
