@@ -31,6 +31,7 @@ _Callable: TypeAlias = Callable[..., Any]
 MAX_WORKERS: Final = 256
 
 def usable_cores() -> int: ...
+def _stop_callbacks(timeout: float) -> None: ...
 
 @disjoint_base
 class PoolBase:

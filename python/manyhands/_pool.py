@@ -10,7 +10,7 @@ from collections.abc import AsyncIterable, Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, cast, overload
 
-from manyhands._engine import MAX_WORKERS, Batch, PoolBase, usable_cores
+from manyhands._engine import MAX_WORKERS, Batch, PoolBase, _stop_callbacks, usable_cores
 from manyhands._errors import PoolBroken
 from manyhands._future import Future, Hub, hub_of
 from manyhands._map import MapResults
@@ -29,6 +29,9 @@ START_METHODS = ("forkserver", "spawn", "fork")
 
 GRACE = 5.0
 """Seconds that workers with nothing left to do may take to exit before they are killed."""
+
+LAST_CALLBACKS = 1.0
+"""Seconds that a callback under way may take when the interpreter ends."""
 
 _live: weakref.WeakSet[Pool] = weakref.WeakSet()
 _at_exit: dict[int, Any] = {}
@@ -431,3 +434,4 @@ def _end_all() -> None:
     for gone in list(_ending):
         gone.wait()
     _ending.clear()
+    _stop_callbacks(LAST_CALLBACKS)

@@ -41,6 +41,20 @@ class Sizes:
             each = seconds / items
             self._pull = each if each > self._pull else 0.5 * self._pull + 0.5 * each
 
+    @property
+    def is_slow(self) -> bool:
+        """Does reading an item take long beside a batch?"""
+        return self._pull > PATIENCE
+
+    def lead(self) -> float:
+        """Seconds that results may take to come before more is read.
+
+        With slow input, what comes soon is not to wait for the next item; nor is the input to wait
+        much for results.
+        """
+        share = self._pull / 4
+        return share if self.is_slow and self._cost < share else 0.0
+
     def ran(self, items: int, seconds: float) -> None:
         """A batch took so long in its worker."""
         each = seconds / items

@@ -7,6 +7,7 @@ iteration withdraws what has not begun.
 
 from __future__ import annotations
 
+import math
 import select
 import time
 from collections import deque
@@ -20,6 +21,7 @@ from collections.abc import (
     Iterator,
     Sized,
 )
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -177,7 +179,7 @@ class Stream(Generic[R]):
             source = self._source()
             while True:
                 # What is there goes first, should the input be slow.
-                while self._may_read() and not (self._window and self._window[0].done()):
+                while self._may_read() and not self._is_due(queue):
                     self._read_for(queue, source)
                 if not self._window:
                     self._end()
@@ -192,7 +194,7 @@ class Stream(Generic[R]):
                     self._window.popleft()
                 values, errors = self._take(batch)
                 # The workers go on while the consumer looks at these.
-                if len(self._window) < self._pool._workers and self._may_read():
+                if self._are_idle() and self._may_read():
                     self._read_for(queue, source)
                 for index in range(len(values)):
                     value = values.pop()
@@ -209,6 +211,19 @@ class Stream(Generic[R]):
                 queue.close()
             if bar is not None:
                 bar.close()
+
+    def _is_due(self, queue: CompletionQueue | None) -> bool:
+        """Is there a result to give, or will it be before the next item?"""
+        if not self._window:
+            return False
+        lead = self._sizes.lead()
+        if queue is not None:
+            return queue.look(lead)
+        return self._window[0].wait(lead) if lead else self._window[0].done()
+
+    def _are_idle(self) -> bool:
+        """Have the workers less to do than they could, where that is quickly mended?"""
+        return len(self._window) < self._pool._workers and not self._sizes.is_slow
 
     def _read_for(self, queue: CompletionQueue | None, source: Iterator[Any]) -> None:
         batch = self._read(source)
@@ -233,7 +248,12 @@ class Stream(Generic[R]):
             else:
                 reader = asyncio.create_task(self._read_async(changed))
             while True:
+                self._left()
                 while source is not None and self._may_read() and self._ended() is None:
+                    if self._window and (lead := self._sizes.lead()):
+                        await self._wait_for_end(waits, changed, lead)
+                        if self._ended() is not None:
+                            break
                     self._read(source)
                 batch = self._ended()
                 if batch is None:
@@ -252,9 +272,8 @@ class Stream(Generic[R]):
                     # It may have been seen to have ended before its loop was told.
                     hub.forget(waiter)
                 values, errors = self._take(batch)
-                if source is not None and len(self._window) < self._pool._workers:
-                    if self._may_read():
-                        self._read(source)
+                if source is not None and self._are_idle() and self._may_read():
+                    self._read(source)
                 changed.set()
                 for index in range(len(values)):
                     value = values.pop()
@@ -283,9 +302,12 @@ class Stream(Generic[R]):
         return next((batch for batch in candidates if batch.done()), None)
 
     async def _wait_for_end(
-        self, waits: dict[Batch, tuple[Hub, asyncio.Future[None]]], changed: asyncio.Event
+        self,
+        waits: dict[Batch, tuple[Hub, asyncio.Future[None]]],
+        changed: asyncio.Event,
+        at_most: float = math.inf,
     ) -> None:
-        """Sleeps until a batch that is due has ended, or there is a new one."""
+        """Sleeps until a batch that is due has ended, or there is a new one, or for so long."""
         import asyncio
 
         changed.clear()
@@ -298,11 +320,12 @@ class Stream(Generic[R]):
                     return
                 waiter.add_done_callback(lambda _: changed.set())
                 waits[batch] = hub, waiter
-        try:
-            async with asyncio.timeout(self._left()):
+        left = self._left()
+        limit = at_most if left is None else min(left, at_most)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit if limit < math.inf else None):
                 await changed.wait()
-        except TimeoutError:
-            raise TimeoutError from None
+        self._left()
 
     async def _read_async(self, changed: asyncio.Event) -> None:
         """Reads asynchronous input beside the consumer, as far as there is room."""
@@ -393,15 +416,21 @@ class CompletionQueue:
 
     def get(self, timeout: float | None) -> Batch:
         """The next batch that has ended."""
+        if not self.look(timeout):
+            raise TimeoutError
+        return self._ended.popleft()
+
+    def look(self, timeout: float | None) -> bool:
+        """Has a batch ended, or does one in that time?"""
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self._ended:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             if not self._poll.poll(None if left is None else left * 1000):
-                raise TimeoutError
+                return False
             for key in self._door.read():
                 self._door.leave()
                 self._ended.append(self._pending.pop(key))
-        return self._ended.popleft()
+        return True
 
     def close(self) -> None:
         """Nobody waits any more."""

@@ -220,6 +220,9 @@ def test_each_item_is_right_or_died_with_its_worker_under_random_kills(
     def kill() -> None:
         nonlocal kills
         while not stop.is_set():
+            # So often only that something gets done meanwhile, however slow the machine is.
+            before = pool._status()[1]
+            tasks.until(lambda n=before: stop.is_set() or abs(pool._status()[1] - n) > 50)
             time.sleep(random.uniform(0, 0.1))
             rows = [pid for pid, phase in pool._status()[0] if phase == "ready" and pid]
             if rows:

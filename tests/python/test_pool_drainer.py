@@ -12,6 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -214,10 +215,11 @@ def test_several_loops_and_threads_share_each_future(pool: mh.Pool) -> None:
             assert all(outcome is outcomes[0] for outcome in outcomes)
 
 
-def test_a_reader_that_gives_up_hands_over(pool: mh.Pool) -> None:
+def test_a_reader_that_gives_up_hands_over(pool: mh.Pool, tmp_path: Path) -> None:
     """Whoever reads for all times out again and again; the others never wait for it."""
-    for _ in range(30):
-        slow = pool.submit(tasks.sleep, 0.03)
+    for number in range(30):
+        begun, go = tmp_path / f"begun{number}", tmp_path / f"go{number}"
+        slow = pool.submit(tasks.announce_and_wait, str(begun), str(go))
         impatient = [
             threading.Thread(
                 target=lambda f=slow, t=0.001 * n: pytest.raises(TimeoutError, f.result, t)
@@ -227,9 +229,10 @@ def test_a_reader_that_gives_up_hands_over(pool: mh.Pool) -> None:
         for thread in impatient:
             thread.start()
         assert pool.submit(tasks.square, 3).result() == 9
-        slow.result()
         for thread in impatient:
             thread.join()
+        go.touch()
+        slow.result()
 
 
 def test_a_busy_loop_does_not_keep_threads_waiting(pool: mh.Pool) -> None:

@@ -333,3 +333,21 @@ def test_progress_is_shown_on_standard_error(
     shown = capsys.readouterr()
     assert "30/30" in shown.err
     assert shown.out == ""
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_results_do_not_wait_for_the_next_items_of_slow_input(pool: mh.Pool, ordered: bool) -> None:
+    results: list[int] = []
+    given_before = 0
+
+    def source() -> Iterator[int]:
+        nonlocal given_before
+        for number in range(8):
+            time.sleep(0.2)
+            given_before += len(results) == number
+            yield number
+
+    for result in pool.map(tasks.square, source(), ordered=ordered):
+        results.append(result)
+    assert sorted(results) == [n * n for n in range(8)]
+    assert given_before > 4

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import itertools
 import threading
+import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
@@ -330,3 +331,39 @@ def test_an_item_that_cannot_be_pickled_raises_after_the_results_before_it(
         return results
 
     assert run(main()) == list(range(20))
+
+
+def test_results_do_not_wait_for_the_next_items_of_slow_blocking_input(
+    pool: mh.Pool, run: Run
+) -> None:
+    results: list[int] = []
+    given_before = 0
+
+    def source() -> Iterator[int]:
+        nonlocal given_before
+        for number in range(8):
+            time.sleep(0.2)
+            given_before += len(results) == number
+            yield number
+
+    async def main() -> None:
+        async for result in pool.map(tasks.square, source()):
+            results.append(result)
+
+    run(main())
+    assert results == [n * n for n in range(8)]
+    assert given_before > 4
+
+
+def test_a_timeout_ends_the_iteration_also_where_the_input_blocks(pool: mh.Pool, run: Run) -> None:
+    def source() -> Iterator[int]:
+        while True:
+            time.sleep(0.01)
+            yield 1
+
+    async def main() -> None:
+        async for _ in pool.map(tasks.identity, source(), timeout=0.3):
+            pass
+
+    with pytest.raises(TimeoutError):
+        run(main())

@@ -114,6 +114,51 @@ if __name__ == "__main__":
     assert group(program.pid) == []
 
 
+def test_ctrl_c_ends_a_program_in_the_middle_of_its_callbacks(tmp_path: Path) -> None:
+    """Those that have not begun are not run, and none is cut off where that is fatal."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        """
+import manyhands as mh
+
+def work(future):
+    for _ in range(20_000):
+        pass
+
+if __name__ == "__main__":
+    pool = mh.Pool(1)
+    futures = [pool.submit(abs, number) for number in range(3000)]
+    for future in futures:
+        future.add_done_callback(work)
+    futures[-1].result()
+    raise KeyboardInterrupt
+"""
+    )
+    status, out, error = tasks.run_program(str(program))
+    assert (status, out, error.count("Traceback")) == (-signal.SIGINT, "", 1)
+    assert error.splitlines()[-1] == "KeyboardInterrupt"
+
+
+def test_ctrl_c_ends_while_a_callback_is_stuck(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        """
+import threading
+import manyhands as mh
+
+if __name__ == "__main__":
+    pool = mh.Pool(1)
+    lock = threading.Lock()
+    lock.acquire()
+    pool.submit(abs, -1).add_done_callback(lambda _: lock.acquire())
+    pool.submit(abs, -1).result()
+    raise KeyboardInterrupt
+"""
+    )
+    status, _, error = tasks.run_program(str(program))
+    assert (status, error.count("Traceback")) == (-signal.SIGINT, 1)
+
+
 def test_ctrl_c_never_reaches_what_is_being_started(tmp_path: Path) -> None:
     """Else a program that is ended early leaves the tracebacks of its helpers behind."""
     program = tmp_path / "program.py"

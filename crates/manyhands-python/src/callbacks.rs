@@ -2,14 +2,20 @@
 //!
 //! A future with callbacks is kept alive until they have run. Nothing of the engine waits for
 //! this thread, so a callback may block without stopping the pool.
+//!
+//! The interpreter ends a thread that asks for its lock while it finalizes, in the middle of
+//! whatever that does (PEP 788), which native code does not survive. So the threads are stopped
+//! before ([`stop_all`]).
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use manyhands::sys::event::{Event, Woken};
+use manyhands::sys::forked::ProcessMark;
 use manyhands::sys::signals::Blocked;
 use manyhands::task::Waiter;
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use crate::future::FutureBase;
@@ -20,6 +26,25 @@ struct Queue {
     /// Futures whose callbacks have not run yet, ready or not.
     expected: usize,
     thread: Option<std::thread::ThreadId>,
+    /// The interpreter is ending: nobody is called back any more.
+    stopped: bool,
+}
+
+/// Those of all pools.
+static ALL: Mutex<Vec<Weak<Callbacks>>> = Mutex::new(Vec::new());
+
+/// The interpreter is ending: each thread ends with the callback that it is in; what is left is
+/// dropped. Waits for them, so long at most: one may be in a callback that never returns, and so
+/// never asks the interpreter for anything.
+pub(crate) fn stop_all(timeout: Duration) {
+    let all = std::mem::take(&mut *ALL.lock().unwrap_or_else(PoisonError::into_inner));
+    let deadline = Instant::now() + timeout;
+    for callbacks in all.iter().filter_map(Weak::upgrade) {
+        // The threads of those that a forked child inherited do not exist there.
+        if callbacks.mark.is_current() {
+            callbacks.stop(deadline);
+        }
+    }
 }
 
 /// See the module's documentation.
@@ -28,17 +53,45 @@ pub(crate) struct Callbacks {
     changed: Condvar,
     /// Set while no callbacks are expected.
     idle: Event,
+    mark: ProcessMark,
 }
 
 impl Callbacks {
     pub(crate) fn new() -> std::io::Result<Arc<Self>> {
         let idle = Event::new()?;
         idle.set();
-        Ok(Arc::new(Self {
+        let callbacks = Arc::new(Self {
             queue: Mutex::default(),
             changed: Condvar::new(),
             idle,
-        }))
+            mark: ProcessMark::current(),
+        });
+        // Taken with the interpreter's lock only, so that no fork finds it held.
+        let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|other| other.strong_count() > 0);
+        all.push(Arc::downgrade(&callbacks));
+        Ok(callbacks)
+    }
+
+    fn stop(&self, deadline: Instant) {
+        let mut queue = self.lock();
+        queue.stopped = true;
+        let dropped = std::mem::take(&mut queue.ready);
+        self.changed.notify_all();
+        while queue
+            .thread
+            .is_some_and(|id| id != std::thread::current().id())
+        {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.changed.wait_timeout(queue, left);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        drop(queue);
+        self.idle.set();
+        drop(dropped);
     }
 
     /// Counts one more (`true`) or one fewer to come.
@@ -61,6 +114,11 @@ impl Callbacks {
     /// Announces a future whose callbacks will have to run; the thread starts if none does.
     pub(crate) fn expect(self: &Arc<Self>) -> PyResult<()> {
         let mut queue = self.lock();
+        if queue.stopped {
+            return Err(PyRuntimeError::new_err(
+                "the interpreter is ending; nobody can be called back any more",
+            ));
+        }
         self.count(&mut queue, true);
         if queue.thread.is_none() {
             let callbacks = self.clone();
@@ -86,7 +144,14 @@ impl Callbacks {
     }
 
     fn push(&self, future: Py<FutureBase>) {
-        self.lock().ready.push_back(future);
+        let mut queue = self.lock();
+        if queue.stopped {
+            drop(queue);
+            drop(future);
+            return;
+        }
+        queue.ready.push_back(future);
+        drop(queue);
         self.changed.notify_all();
     }
 
@@ -96,6 +161,11 @@ impl Callbacks {
             let future = {
                 let mut queue = self.lock();
                 loop {
+                    if queue.stopped {
+                        queue.thread = None;
+                        self.changed.notify_all();
+                        return;
+                    }
                     if let Some(future) = queue.ready.pop_front() {
                         break future;
                     }

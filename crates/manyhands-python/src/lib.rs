@@ -42,6 +42,14 @@ mod engine {
     fn usable_cores() -> usize {
         manyhands::sys::cores::usable()
     }
+
+    /// The interpreter is ending: no callback is begun any more. Waits for those under way, so
+    /// many seconds at most.
+    #[pyo3::pyfunction]
+    fn _stop_callbacks(py: pyo3::Python<'_>, timeout: f64) {
+        let timeout = std::time::Duration::from_secs_f64(timeout);
+        py.detach(|| crate::callbacks::stop_all(timeout));
+    }
     #[pymodule_export]
     const MAX_WORKERS: usize = manyhands::board::MAX_WORKERS;
 }

@@ -21,7 +21,7 @@ static LAST: AtomicU32 = AtomicU32::new(0);
 
 /// The identity of a process: what was made under it is not inherited by a forked child.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct ProcessMark {
+pub struct ProcessMark {
     /// 0 if there is no wiped page.
     mark: u32,
     pid: i32,
@@ -29,7 +29,8 @@ pub(crate) struct ProcessMark {
 
 impl ProcessMark {
     /// The mark of the calling process.
-    pub(crate) fn current() -> ProcessMark {
+    #[must_use]
+    pub fn current() -> ProcessMark {
         let pid = rustix::process::getpid().as_raw_nonzero().get();
         let mark = page().map_or(0, |word| {
             // Relaxed throughout: the word guards no other memory, and a child starts with the
@@ -44,7 +45,8 @@ impl ProcessMark {
     }
 
     /// Whether the calling process is the one that the mark was made in.
-    pub(crate) fn is_current(self) -> bool {
+    #[must_use]
+    pub fn is_current(self) -> bool {
         match loaded_page() {
             Some(word) if self.mark != 0 => word.load(Ordering::Relaxed) == self.mark,
             _ => rustix::process::getpid().as_raw_nonzero().get() == self.pid,

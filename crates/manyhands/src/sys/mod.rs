@@ -6,7 +6,7 @@ pub mod channel;
 pub mod clock;
 pub mod cores;
 pub mod event;
-pub(crate) mod forked;
+pub mod forked;
 pub mod heap;
 pub mod mapping;
 pub mod memfd;
