@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from manyhands._cli import FAILED, INTERRUPTED, NO_READER, complain, hard_interrupts
 from manyhands._cli_inputs import Inputs, without_blanks
 from manyhands._cli_output import Report, open_results, take_standard_streams
+from manyhands._engine import MAX_WORKERS
 
 USAGE = """manyhands map [options] MODULE:FUNCTION [INPUT ...]"""
 
@@ -97,7 +98,11 @@ def main(arguments: Sequence[str]) -> int:
         return NO_READER
     except (Aborted, OSError) as error:
         complain(error)
-        report.close()
+        try:
+            report.close()
+        except OSError:
+            # It was that which went wrong.
+            report.abandon()
         return FAILED
     return FAILED if report.failed else 0
 
@@ -178,6 +183,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     words = options.words + arguments[split + 1 :]
     if not words:
         parser.error("which function? Name it as MODULE:FUNCTION")
+    if options.workers is not None and options.workers > MAX_WORKERS:
+        parser.error(f"argument --workers: must be at most {MAX_WORKERS}, not {options.workers}")
     options.target, *options.inputs = words
     return options
 

@@ -253,9 +253,10 @@ def worker_died(
 def pool_broken_at_start(text: str) -> PoolBroken:
     """Workers could not be started."""
     return PoolBroken(
-        f"the pool cannot start its workers: {text}. If the program's own main module creates the "
-        "pool, it must do so under `if __name__ == '__main__':`, since each worker imports that "
-        "module; a worker's own error is printed on standard error"
+        f"the pool cannot start its workers: {text}. A worker's own error is printed on standard "
+        "error. Where the initializer ends the process, so it ends here. Where the program's own "
+        "main module creates the pool, it must do so under `if __name__ == '__main__':`, since "
+        "each worker imports that module"
     )
 
 

@@ -27,7 +27,9 @@ class Future(FutureBase, concurrent.futures.Future[T], Generic[T]):
     It is a `concurrent.futures.Future` (PEP 3148), so `concurrent.futures.wait` and `as_completed`
     and `asyncio.wrap_future` take it; and it can be awaited on any running loop, by many at once.
     An awaiter that is cancelled withdraws the task if no worker has begun it, for all who wait
-    (`asyncio.shield` keeps it from that); a task under way goes on.
+    (`asyncio.shield` keeps it from that); a task under way goes on. `asyncio.gather`, `wait_for`
+    and `as_completed` take it as it is; `asyncio.wait` takes only asyncio's own futures, so give it
+    `asyncio.ensure_future(future)`.
 
     >>> import manyhands as mh
     >>> with mh.Pool(1) as pool:

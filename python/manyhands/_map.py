@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import (
     AsyncGenerator,
@@ -76,6 +77,9 @@ class MapResults(Generic[R]):
             pool, fn, iterables, star, timeout, chunksize, buffersize, ordered, progress
         )
         self._results: Generator[R] | AsyncGenerator[R] | None = None
+        # Who called the pool's method, for a warning.
+        caller = sys._getframe(2)
+        self._called = caller.f_code.co_filename, caller.f_lineno
 
     def __iter__(self) -> Iterator[R]:
         self._iterated()
@@ -144,11 +148,14 @@ class MapResults(Generic[R]):
 
     def __del__(self) -> None:
         if getattr(self, "_results", self) is None:
-            warnings.warn(
+            filename, line = self._called
+            warnings.warn_explicit(
                 "the results of a pool's map were never asked for, so nothing ran; iterate or "
                 "await them",
                 RuntimeWarning,
-                stacklevel=2,
+                filename,
+                line,
+                source=self,
             )
 
     def __repr__(self) -> str:

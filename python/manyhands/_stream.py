@@ -101,6 +101,9 @@ class Stream(Generic[R]):
         try:
             batch = self._pool._submit_batch(self._fn, chunk, self._singles, self._submitted)
         except Exception as error:
+            *_, closed = self._pool._status()
+            if closed:
+                error.add_note("A map submits while it is iterated: take its results before that.")
             self._input_error = error
             self._exhausted = True
             return None

@@ -312,6 +312,14 @@ class TestFailures:
         assert line["error"]["message"] == "I do not like it"
         assert "2 done, 1 failed" in ran.stderr
 
+    def test_results_that_cannot_be_written_end_the_run_with_one_line(
+        self, command: Command
+    ) -> None:
+        ran = command.map("jobs:picky", "good", "-o", "/dev/full")
+        assert ran.status == 1
+        assert "No space left" in ran.stderr
+        assert "Traceback" not in ran.stderr
+
     def test_a_traceback_shows_the_users_code_and_not_ours(self, command: Command) -> None:
         text = command.map("jobs:picky", "bad").lines[0]["error"]["traceback"]
         assert "in picky" in text
@@ -432,6 +440,7 @@ class TestUsage:
             ("map broken:function", "ZeroDivisionError"),
             ("map needy:function", "No module named 'nowhere_to_be_found'"),
             ("map jobs:upper --workers 0", "at least 1"),
+            ("map jobs:upper --workers 500", "at most 256"),
             ("map jobs:upper --chunksize few", "few"),
             ("map jobs:upper --frobnicate", "--frobnicate"),
             ("map jobs:upper -f missing", "missing: No such file"),

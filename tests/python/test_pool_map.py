@@ -119,8 +119,9 @@ def test_nothing_is_read_before_the_first_result_is_asked_for(pool: mh.Pool) -> 
 
 
 def test_results_never_asked_for_are_warned_about(pool: mh.Pool) -> None:
-    with pytest.warns(RuntimeWarning, match="never asked for"):
+    with pytest.warns(RuntimeWarning, match="never asked for") as caught:
         pool.map(tasks.square, [1])
+    assert caught[0].filename == __file__
 
 
 @pytest.mark.parametrize("ordered", [True, False])
@@ -351,3 +352,11 @@ def test_results_do_not_wait_for_the_next_items_of_slow_input(pool: mh.Pool, ord
         results.append(result)
     assert sorted(results) == [n * n for n in range(8)]
     assert given_before > 4
+
+
+def test_a_map_that_is_iterated_too_late_says_so() -> None:
+    with mh.Pool(1) as pool:
+        results = pool.map(tasks.square, [1])
+    with pytest.raises(RuntimeError, match="shutdown") as caught:
+        list(results)
+    assert "while it is iterated" in caught.value.__notes__[0]
