@@ -4,7 +4,7 @@
     python3.12 tools/environment.py             the project alone
     python3.12 tools/environment.py lint --without-project
 
-Everything lies in `.build/cpython-3.12/`: the environments, cargo's target directory, the wheel.
+The environments and the wheel lie in `.build/cpython-3.12/`, cargo's files in `.build/target/`.
 What is up to date, by content and not by time stamp, is left alone. The project is installed as a
 user would have it: built as a wheel, Python sources included.
 """
@@ -76,8 +76,8 @@ def update_project(environment: Path) -> None:
     if not built.current:
         say(f"building the wheel for CPython {VERSION}")
         shutil.rmtree(wheels, ignore_errors=True)
-        # A target directory for each interpreter: they would keep invalidating a common one.
-        target = {"CARGO_TARGET_DIR": str(HOME / "target")}
+        # One for all interpreters: only what knows Python is built for each of them.
+        target = {"CARGO_TARGET_DIR": str(ROOT / ".build" / "target")}
         pip = [environment / "bin/python", "-m", "pip"]
         run([*pip, "wheel", "-q", "--no-deps", "--wheel-dir", wheels, ROOT], **target)
         built.write()

@@ -294,9 +294,9 @@ impl Lane {
         }
         job.started = clock::now();
         slot.started.store(job.started, Ordering::Relaxed);
-        self.set_state(job, Phase::Running);
+        self.set_state(job, Phase::Claimed, Phase::Running);
         if self.is_doomed() {
-            self.set_state(job, Phase::Claimed);
+            self.set_state(job, Phase::Running, Phase::Claimed);
             pidfd::kill_self();
         }
         Ok(())
@@ -327,12 +327,22 @@ impl Lane {
         }
     }
 
-    fn set_state(&self, job: &Job, phase: Phase) {
+    /// Nobody else writes the state of a slot that this lane owns. If it is another, the board was
+    /// overwritten, and with it perhaps the input: the parent must not take what comes of that for
+    /// an outcome.
+    fn set_state(&self, job: &Job, from: Phase, to: Phase) {
         let owner = self.seat.owner(self.kind);
-        let state = SlotState::ready(job.ticket.generation).owned(phase, owner);
-        self.slot(job)
-            .state
-            .store(state.to_bits(), Ordering::Release);
+        let state = |phase| {
+            let state = SlotState::ready(job.ticket.generation).owned(phase, owner);
+            state.to_bits()
+        };
+        let word = &self.slot(job).state;
+        if word
+            .compare_exchange(state(from), state(to), Ordering::AcqRel, Ordering::Relaxed)
+            .is_err()
+        {
+            pidfd::kill_self();
+        }
     }
 
     fn items_of(slot: &Slot) -> Items<u32> {
@@ -441,7 +451,11 @@ impl Lane {
     }
 
     fn done(&mut self, job: &Job) {
-        self.set_state(job, Phase::Done);
+        let from = match job.started {
+            0 => Phase::Claimed,
+            _ => Phase::Running,
+        };
+        self.set_state(job, from, Phase::Done);
         let lane = self.kind.lane(self.worker());
         self.seat.board.completion(lane).push(job.ticket);
         let ended = &self.entry().ended[self.kind as usize];

@@ -2,14 +2,14 @@
 //! copied first and checked then.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 use super::desk::{Desk, Effects, Scribbled};
 use super::limits::{self, Wish};
 use super::log;
 use crate::arena::{SpanGuard, SpanRef};
-use crate::board::state::Range;
+use crate::board::state::{Phase, Range, SlotState};
 use crate::board::{Board, INLINE_BYTES, Place, Slot};
 use crate::task::{Outcome, Payload, STOPPED};
 
@@ -51,6 +51,14 @@ impl Desk {
                 _ => Outcome::Ended { code, payload },
             }
         };
+        // What scribbles now may have been at it while it was read: whoever wrote over the value
+        // from in front has written over the state before.
+        fence(Ordering::Acquire);
+        let state = SlotState::from_bits(slot.state.load(Ordering::Relaxed));
+        let generation = self.shadow[index as usize].generation;
+        if state.phase() != Some(Phase::Done) || state.generation() != generation {
+            return Err(Scribbled(format!("{state:?} after slot {index} was read")));
+        }
         self.conclude(board, slot, index, outcome, effects);
         Ok(())
     }

@@ -42,6 +42,9 @@ impl Desk {
             let slot = board.slot(index).expect("as many slots as shadows");
             let state = SlotState::from_bits(slot.state.load(Ordering::Acquire));
             let owner = state.owner();
+            if !self.is_possible(index, state) {
+                return Err(Scribbled(format!("{state:?} in slot {index}")));
+            }
             if usize::from(owner.lane) / 2 != worker || owner.epoch != epoch {
                 continue;
             }
@@ -75,6 +78,18 @@ impl Desk {
 
     /// `doomed` is the first item that a worker had not begun whose end was decided.
     #[expect(clippy::too_many_arguments, reason = "all that is known of the death")]
+    /// May the slot of a task that has not ended be in this state?
+    fn is_possible(&self, index: u32, state: SlotState) -> bool {
+        let owner = state.owner();
+        let epoch = self.epochs.get(usize::from(owner.lane) / 2);
+        state.generation() == self.shadow[index as usize].generation
+            && match state.phase() {
+                Some(Phase::Ready) => true,
+                Some(Phase::Claimed | Phase::Running | Phase::Done) => epoch == Some(&owner.epoch),
+                Some(Phase::Free) | None => false,
+            }
+    }
+
     fn recover_batch(
         &mut self,
         board: &Board,
