@@ -16,6 +16,7 @@ mod sync;
 pub mod sys;
 #[cfg(not(loom))]
 pub mod task;
+pub mod thread;
 
 #[cfg(not(loom))]
 pub use board::Kind;
