@@ -10,11 +10,11 @@ use super::job::Job;
 use super::source::Source;
 use crate::panic::{Panic, catch, drop_quietly};
 
-pub(super) type Initializer = Box<dyn Fn() + Send + Sync>;
+pub(super) type Initializer = Arc<dyn Fn() + Send + Sync>;
 
 /// What the threads of a pool have in common.
 pub(super) struct Crew {
-    pub(super) initializer: Option<Initializer>,
+    initializer: Option<Initializer>,
     killed: AtomicBool,
     seats: Mutex<Vec<Arc<Seat>>>,
 }
@@ -54,9 +54,9 @@ impl Crew {
         }
     }
 
-    pub(super) fn initialize(&self) -> Result<(), Panic> {
+    fn initialize(&self) -> Result<(), Panic> {
         match &self.initializer {
-            Some(initializer) => catch(initializer),
+            Some(initializer) => catch(|| initializer()),
             None => Ok(()),
         }
     }

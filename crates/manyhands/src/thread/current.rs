@@ -40,7 +40,7 @@ pub(super) enum Here {
     /// It belongs to the pool with this address.
     Seat(usize, Arc<Seat>),
     /// It polls a task.
-    #[cfg_attr(not(feature = "tokio"), allow(dead_code, reason = "for futures"))]
+    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "for futures"))]
     Task(usize, Arc<dyn Running>),
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::clock::Alarm;
 use super::error::Error;
+use super::linger;
 use super::outcome::{Seen, Waiter};
 use super::parker::Sleeper;
 
@@ -22,6 +23,9 @@ pub(super) trait Pending<T>: Send + Sync {
 
     /// As `Cell::glance`.
     fn glance(&self) -> Seen<Result<T>>;
+
+    /// As `Cell::is_done`.
+    fn is_done(&self) -> bool;
 
     /// Withdraws it, or tells it; it ends with this error, unless it has ended.
     fn stop(&self, why: Error);
@@ -160,9 +164,7 @@ impl<T> Handle<T> {
     }
 
     fn block(&mut self, deadline: Option<Instant>) -> Option<Result<T>> {
-        if let Seen::Done(result) = self.task.look(&mut || None) {
-            return Some(result);
-        }
+        linger::wait(|| self.task.is_done());
         Sleeper::with(|sleeper| {
             loop {
                 let until = match self.look(&sleeper.waker, true) {

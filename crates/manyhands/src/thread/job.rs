@@ -96,11 +96,11 @@ where
             }
             None => {}
         }
-        let last = Arc::into_inner(self);
-        if late.is_some() || last.is_some() {
+        let unread = Arc::into_inner(self).and_then(|task| task.cell.into_outcome());
+        if late.is_some() || unread.is_some() {
             // Nobody wants the result. To drop it may take long, or panic.
             source.resume();
-            drop_quietly((late, last));
+            drop_quietly((late, unread));
         }
     }
 
@@ -120,6 +120,10 @@ where
 
     fn glance(&self) -> Seen<Result<T>> {
         self.cell.glance()
+    }
+
+    fn is_done(&self) -> bool {
+        self.cell.is_done()
     }
 
     fn stop(&self, why: Error) {
@@ -157,6 +161,10 @@ impl<T: Send + 'static> Pending<T> for EndedTask<T> {
 
     fn glance(&self) -> Seen<Result<T>> {
         self.0.glance()
+    }
+
+    fn is_done(&self) -> bool {
+        self.0.is_done()
     }
 
     fn stop(&self, why: Error) {

@@ -68,6 +68,21 @@ impl Patience {
     }
 }
 
+/// Before a thread sleeps until something is done: waits for it without sleeping, about as long as
+/// falling asleep takes.
+pub(super) fn wait(mut done: impl FnMut() -> bool) {
+    if usable_cores() < 2 {
+        return;
+    }
+    let mut pause = 1;
+    while pause <= 64 && !done() {
+        for _ in 0..pause {
+            hint::spin_loop();
+        }
+        pause *= 2;
+    }
+}
+
 fn usable_cores() -> usize {
     static CORES: OnceLock<usize> = OnceLock::new();
     *CORES.get_or_init(cores::usable)

@@ -13,6 +13,8 @@ mod current;
 mod error;
 #[cfg(not(loom))]
 mod executor;
+#[cfg(all(not(loom), feature = "tokio"))]
+mod futures;
 #[cfg(not(loom))]
 mod handle;
 #[cfg(not(loom))]

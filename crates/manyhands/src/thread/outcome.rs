@@ -38,11 +38,16 @@ struct Inner<W, O> {
     waiter: Option<Waiter>,
 }
 
+/// The running task was asked to stop.
+const TOLD: u64 = 1;
+/// There is, or was, an outcome.
+const ENDED: u64 = 2;
+
 /// `W` is the work, `O` the outcome.
 pub(super) struct Cell<W, O> {
     inner: Mutex<Inner<W, O>>,
-    /// 1 when the task was asked to stop.
-    told: AtomicU64,
+    /// TOLD, ENDED.
+    flags: AtomicU64,
 }
 
 /// What a look at a task found.
@@ -68,21 +73,21 @@ pub(super) struct Ended<W, O> {
 
 impl<W, O> Cell<W, O> {
     pub(super) fn new(work: W) -> Self {
-        Self::at(Stage::Queued(work))
+        Self::at(Stage::Queued(work), 0)
     }
 
     /// Of a task that ended before it was submitted.
     pub(super) fn ended(outcome: O) -> Self {
-        Self::at(Stage::Done(outcome))
+        Self::at(Stage::Done(outcome), ENDED)
     }
 
-    fn at(stage: Stage<W, O>) -> Self {
+    fn at(stage: Stage<W, O>, flags: u64) -> Self {
         Self {
             inner: Mutex::new(Inner {
                 stage,
                 waiter: None,
             }),
-            told: AtomicU64::new(0),
+            flags: AtomicU64::new(flags),
         }
     }
 
@@ -117,7 +122,7 @@ impl<W, O> Cell<W, O> {
         self.end_if(outcome, |stage| match stage {
             Stage::Queued(_) => true,
             Stage::Running(_) => {
-                self.told.store(1, Ordering::Release);
+                self.flags.fetch_or(TOLD, Ordering::Release);
                 true
             }
             Stage::Done(_) | Stage::Taken => false,
@@ -138,6 +143,7 @@ impl<W, O> Cell<W, O> {
             Stage::Queued(work) => Some(work),
             _ => None,
         };
+        self.flags.fetch_or(ENDED, Ordering::Release);
         Ended {
             waiter,
             work,
@@ -145,9 +151,23 @@ impl<W, O> Cell<W, O> {
         }
     }
 
+    /// The outcome that nobody has taken.
+    pub(super) fn into_outcome(self) -> Option<O> {
+        let inner = self.inner.into_inner();
+        match inner.unwrap_or_else(PoisonError::into_inner).stage {
+            Stage::Done(outcome) => Some(outcome),
+            Stage::Queued(_) | Stage::Running(_) | Stage::Taken => None,
+        }
+    }
+
     /// Was the running task asked to stop?
     pub(super) fn is_told(&self) -> bool {
-        self.told.load(Ordering::Acquire) != 0
+        self.flags.load(Ordering::Acquire) & TOLD != 0
+    }
+
+    /// Has it ended? Costs next to nothing.
+    pub(super) fn is_done(&self) -> bool {
+        self.flags.load(Ordering::Acquire) & ENDED != 0
     }
 
     /// Takes the outcome. If there is none yet, registers whom `waiter` makes in place of whoever

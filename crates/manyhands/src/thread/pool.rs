@@ -1,11 +1,14 @@
 //! The pool of threads: closures in, handles out.
 
-use std::fmt;
 use std::sync::Arc;
+use std::{fmt, mem, thread};
 
 use super::crew::{Crew, Initializer, withdraw_all};
+use super::current;
 use super::error::Error;
 use super::executor::Executor;
+#[cfg(feature = "tokio")]
+use super::futures::Futures;
 use super::handle::{Handle, Pending, Result};
 use super::job::{ClosureTask, EndedTask, Job};
 use super::scope::{self, Scope};
@@ -59,19 +62,28 @@ impl ThreadPoolBuilder {
     /// Called in each thread before its first task. If it panics, the pool is broken: every task
     /// that has not begun, and every later one, ends with [`Error::Initializer`].
     pub fn initializer(mut self, initializer: impl Fn() + Send + Sync + 'static) -> Self {
-        self.initializer = Some(Box::new(initializer));
+        self.initializer = Some(Arc::new(initializer));
         self
     }
 
     /// Makes the pool. No thread is started before there is a task for it.
     #[must_use]
     pub fn build(self) -> ThreadPool {
-        let worker = Crew::new(self.initializer);
+        let worker = Crew::new(self.initializer.clone());
+        let executor = Executor::builder(worker)
+            .threads(self.threads)
+            .name_prefix(format!("{}-", self.name))
+            .build();
         ThreadPool {
-            executor: Executor::builder(worker)
-                .threads(self.threads)
-                .name_prefix(format!("{}-", self.name))
-                .build(),
+            #[cfg(feature = "tokio")]
+            futures: Futures::new(
+                executor.most_threads(),
+                self.concurrency,
+                &self.name,
+                self.initializer,
+                executor.worker().address(),
+            ),
+            executor,
             concurrency: self.concurrency,
         }
     }
@@ -112,6 +124,8 @@ impl fmt::Debug for ThreadPoolBuilder {
 /// ```
 pub struct ThreadPool {
     executor: Executor<Crew>,
+    #[cfg(feature = "tokio")]
+    futures: Futures,
     concurrency: usize,
 }
 
@@ -132,6 +146,40 @@ impl ThreadPool {
         match self.executor.execute(job) {
             Ok(()) => Handle::new(task),
             Err(rejected) => Handle::new(refused(rejected.why.into())),
+        }
+    }
+
+    /// Runs the future on a tokio runtime of the pool, which is started with the first one. At
+    /// most `workers` × `concurrency` run at once; the others wait their turn.
+    ///
+    /// To [cancel](Handle::cancel) one that runs drops it at its next await.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use manyhands::thread::ThreadPool;
+    ///
+    /// let pool = ThreadPool::builder().workers(2).concurrency(50).build();
+    /// let naps: Vec<_> = (0..100u64)
+    ///     .map(|n| {
+    ///         pool.spawn_async(async move {
+    ///             tokio::time::sleep(Duration::from_millis(n % 7)).await;
+    ///             n
+    ///         })
+    ///     })
+    ///     .collect();
+    /// let sum: Result<u64, _> = naps.into_iter().map(|nap| nap.wait()).sum();
+    /// assert_eq!(sum?, 4950);
+    /// # Ok::<(), manyhands::thread::Error>(())
+    /// ```
+    #[cfg(feature = "tokio")]
+    pub fn spawn_async<F>(&self, future: F) -> Handle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        match self.futures.spawn(future) {
+            Ok(task) => Handle::new(task),
+            Err(why) => Handle::new(refused(why)),
         }
     }
 
@@ -178,19 +226,47 @@ impl ThreadPool {
     ///
     /// In a task of the same pool it does not wait, since it would wait for itself.
     pub fn shutdown(self) {
-        self.executor.close();
-        if !self.executor.is_inside() {
-            // The one error is to be inside.
-            let _ = self.executor.join();
+        self.close();
+        if self.is_inside() {
+            let pool = Arc::new(self);
+            let waits = pool.clone();
+            let waiter = thread::Builder::new().name("manyhands-shutdown".to_owned());
+            if waiter.spawn(move || waits.join()).is_err() {
+                // Without a thread that waits for the tasks it stays for ever, which is better
+                // than to drop it, and with it the tasks.
+                mem::forget(pool);
+            }
+        } else {
+            self.join();
         }
+    }
+
+    /// In a thread that is none of its own.
+    fn join(&self) {
+        // The one error would be to be inside.
+        let _ = self.executor.join();
+        #[cfg(feature = "tokio")]
+        self.futures.join();
+    }
+
+    fn close(&self) {
+        self.executor.close();
+        #[cfg(feature = "tokio")]
+        self.futures.close();
+    }
+
+    fn is_inside(&self) -> bool {
+        current::is_inside(self.executor.worker().address())
     }
 
     /// Takes no more tasks, cancels those that have not begun, and tells those that run to stop.
     /// All of them end with [`Error::Cancelled`] at once. Does not wait for the threads.
     pub fn kill(&self) {
-        self.executor.close();
+        self.close();
         self.executor.worker().kill();
         withdraw_all(self.executor.take(), &Error::Cancelled);
+        #[cfg(feature = "tokio")]
+        self.futures.kill();
     }
 
     /// Tasks that run at once at the most: closures, and futures.
@@ -213,9 +289,11 @@ impl Drop for ThreadPool {
 
 impl fmt::Debug for ThreadPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ThreadPool")
-            .field("executor", &self.executor)
-            .field("concurrency", &self.concurrency)
-            .finish()
+        let mut text = f.debug_struct("ThreadPool");
+        text.field("executor", &self.executor)
+            .field("concurrency", &self.concurrency);
+        #[cfg(feature = "tokio")]
+        text.field("futures", &self.futures.alive());
+        text.finish()
     }
 }
