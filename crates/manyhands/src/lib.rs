@@ -8,12 +8,17 @@
 pub mod arena;
 pub mod board;
 #[cfg(not(loom))]
+mod panic;
+#[cfg(not(loom))]
 pub mod process;
 mod sync;
 #[cfg(not(loom))]
 pub mod sys;
 #[cfg(not(loom))]
 pub mod task;
+pub mod thread;
 
 #[cfg(not(loom))]
 pub use board::Kind;
+#[cfg(not(loom))]
+pub use panic::Panic;

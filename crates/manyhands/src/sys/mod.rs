@@ -12,5 +12,6 @@ pub mod mapping;
 pub mod memfd;
 pub mod parker;
 pub mod pidfd;
+pub(crate) mod scoped;
 pub mod signals;
 pub mod timer;
