@@ -1,5 +1,6 @@
 //! Shutting down, killing and dropping, under load and from within.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
@@ -10,13 +11,30 @@ use manyhands::thread::{Error, Handle, ThreadPool, is_cancelled};
 
 use super::{Gate, pool, threads_named};
 
+/// In a thread-local value: dropped when the thread ends.
+struct Ends(Arc<AtomicUsize>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn a_shutdown_waits_for_every_task_and_every_thread() {
-    for name in ["down-a", "down-b", "down-c"] {
+    thread_local! {
+        static ENDS: RefCell<Option<Ends>> = const { RefCell::new(None) };
+    }
+    for _ in 0..10 {
+        let (begun, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (begins, ends) = (begun.clone(), ended.clone());
         let pool = ThreadPool::builder()
             .workers(3)
             .concurrency(10)
-            .name(name)
+            .initializer(move || {
+                begins.fetch_add(1, Ordering::Relaxed);
+                ENDS.set(Some(Ends(ends.clone())));
+            })
             .build();
         let count = Arc::new(AtomicUsize::new(0));
         for _ in 0..1_000 {
@@ -30,8 +48,10 @@ fn a_shutdown_waits_for_every_task_and_every_thread() {
         }
         pool.shutdown();
         assert_eq!(count.load(Ordering::Relaxed), 2_000);
-        assert_eq!(threads_named(name).len(), 0);
         assert_eq!(Arc::strong_count(&count), 1, "nothing is left of the tasks");
+        let (begun, ended) = (begun.load(Ordering::Relaxed), ended.load(Ordering::Relaxed));
+        assert!((4..=6).contains(&begun), "{begun} threads");
+        assert_eq!(begun, ended);
     }
 }
 

@@ -39,8 +39,6 @@ fn odd_payloads_and_destructors_cost_no_thread() {
     let panicked = |result: Result<(), Error>| matches!(result, Err(Error::Panicked(_)));
     assert!(panicked(pool.spawn(|| panic_any(Odd(3))).wait()));
     assert!(panicked(pool.spawn(|| drop(Odd(2))).wait()));
-    // A result that nobody takes.
-    drop(pool.spawn(|| Odd(2)));
     // A closure that is withdrawn while another one runs; the canceller gets its panic.
     let gate = Gate::default();
     let held = pool.spawn({
@@ -52,6 +50,9 @@ fn odd_payloads_and_destructors_cost_no_thread() {
     let cancelled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| withdrawn.cancel()));
     assert!(cancelled.is_err());
     assert!(matches!(withdrawn.wait(), Err(Error::Cancelled)));
+    // A result that nobody takes; the handle is gone before it is there, so that the thread of the
+    // pool has to drop it.
+    drop(pool.spawn(|| Odd(2)));
     gate.open();
     held.wait().unwrap();
     let name = pool.spawn(|| std::thread::current().name().unwrap().to_owned());
