@@ -8,6 +8,8 @@
 pub mod arena;
 pub mod board;
 #[cfg(not(loom))]
+mod panic;
+#[cfg(not(loom))]
 pub mod process;
 mod sync;
 #[cfg(not(loom))]
@@ -17,3 +19,5 @@ pub mod task;
 
 #[cfg(not(loom))]
 pub use board::Kind;
+#[cfg(not(loom))]
+pub use panic::Panic;
