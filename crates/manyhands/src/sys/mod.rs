@@ -10,7 +10,11 @@ pub(crate) mod forked;
 pub mod heap;
 pub mod mapping;
 pub mod memfd;
+pub(crate) mod naming;
 pub mod parker;
 pub mod pidfd;
+#[cfg(feature = "tokio")]
+pub(crate) mod readable;
 pub mod signals;
+pub(crate) mod stdin;
 pub mod timer;
