@@ -24,7 +24,7 @@
 //! - [`init`] comes first in `main`: workers are this program, started again. Tests say
 //!   [`testing::worker!`](testing::worker) instead.
 //! - [`Pool`] runs tasks in processes: [`Pool::submit`] gives a [`Handle`] to wait for or to await,
-//!   [`Pool::map`] an iterator and stream of results; [`Pool::options`] sets timeouts and retries.
+//!   [`Pool::map`] an iterator or a stream of results; [`Pool::options`] sets timeouts and retries.
 //! - [`Error`] says how a task ended that has no result.
 //!
 //! # Features
@@ -100,7 +100,7 @@ pub use init::init;
 #[cfg(not(loom))]
 pub use manyhands_macros::task;
 #[cfg(not(loom))]
-pub use map::Map;
+pub use map::{Map, MapStream};
 #[cfg(not(loom))]
 pub use options::Options;
 #[cfg(not(loom))]

@@ -1,8 +1,8 @@
 //! One task for each of many inputs, with results as they are asked for.
 //!
 //! Guarantees: inputs are read in the thread or task that asks for results, one at a time and only
-//! while fewer than `buffer` tasks are under way; no input that is slow to come holds up a result
-//! that is there; each input has one result, in order unless told otherwise.
+//! while fewer than `buffer` tasks are under way; a result that is there is held up by one input at
+//! the most; each input has one result, in order unless told otherwise.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -24,41 +24,29 @@ const DEPTH: usize = 4;
 
 type Submit<I, T> = Box<dyn FnMut(I) -> Handle<T> + Send>;
 
-/// The results of [`Pool::map`](crate::Pool::map): an [`Iterator`], and a [`Stream`] for async
-/// code.
+/// The results of [`Pool::map`](crate::Pool::map): an [`Iterator`], and by [`Map::stream`] a
+/// [`Stream`] for async code.
 ///
 /// A task that fails is an item, `Err`, and the others go on. When this is dropped, what is under
 /// way is cancelled. When the pool takes no more tasks, the refusal is the last item.
 ///
 /// ```standalone_crate
-/// use futures_util::StreamExt;
 /// use manyhands::{Pool, task};
 ///
 /// #[task]
-/// async fn length(page: String) -> usize {
-///     page.len()
+/// fn invert(n: i64) -> i64 {
+///     assert!(n != 0, "cannot divide by zero");
+///     1000 / n
 /// }
 ///
 /// fn main() -> manyhands::Result<()> {
 ///     manyhands::init();
 ///     let pool = Pool::builder().workers(1).build()?;
-///     let pages = ["a", "bb", "ccc"].map(String::from);
-///
-///     // In a thread:
-///     let lengths: Result<Vec<_>, _> = pool.map(length, pages.clone()).collect();
-///     assert_eq!(lengths?, [1, 2, 3]);
-///
-///     // In async code:
-///     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-///     runtime.block_on(async {
-///         let mut lengths = pool.map(length, pages).unordered();
-///         let mut total = 0;
-///         while let Some(length) = lengths.next().await {
-///             total += length?;
-///         }
-///         assert_eq!(total, 6);
-///         Ok(())
-///     })
+///     let results: Vec<_> = pool.map(invert, -1..=1).collect();
+///     assert_eq!(results[0].as_ref().unwrap(), &-1000);
+///     assert!(results[1].is_err());
+///     assert_eq!(results[2].as_ref().unwrap(), &1000);
+///     Ok(())
 /// }
 /// ```
 #[must_use = "a map is lazy: nothing is submitted until results are asked for"]
@@ -168,6 +156,38 @@ impl<I: Iterator, T> Map<I, T> {
         self
     }
 
+    /// The same for async code. (A type of its own, as the methods of a stream are called as an
+    /// iterator's are.)
+    ///
+    /// ```standalone_crate
+    /// use futures_util::StreamExt;
+    /// use manyhands::{Pool, task};
+    ///
+    /// #[task]
+    /// async fn length(page: String) -> usize {
+    ///     page.len()
+    /// }
+    ///
+    /// fn main() -> manyhands::Result<()> {
+    ///     manyhands::init();
+    ///     let pool = Pool::builder().workers(1).build()?;
+    ///     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    ///     runtime.block_on(async {
+    ///         let pages = ["a", "bb", "ccc"].map(String::from);
+    ///         let mut lengths = pool.map(length, pages).unordered().stream();
+    ///         let mut total = 0;
+    ///         while let Some(result) = lengths.next().await {
+    ///             total += result?;
+    ///         }
+    ///         assert_eq!(total, 6);
+    ///         Ok(())
+    ///     })
+    /// }
+    /// ```
+    pub fn stream(self) -> MapStream<I, T> {
+        MapStream(self)
+    }
+
     /// Submits inputs: at least one if there is room, then until a result is there.
     fn fill(&mut self) {
         let mut first = true;
@@ -199,12 +219,21 @@ impl<I: Iterator, T> Iterator for Map<I, T> {
     }
 }
 
-impl<I: Iterator + Unpin, T> Stream for Map<I, T> {
+/// The results of [`Pool::map`](crate::Pool::map) as a [`Stream`], from [`Map::stream`].
+///
+/// Inputs are read while it is polled, so their iterator should not block for long.
+#[must_use = "a stream is lazy: nothing is submitted until it is polled"]
+pub struct MapStream<I: Iterator, T>(Map<I, T>);
+
+impl<I: Iterator, T> Unpin for MapStream<I, T> {}
+
+impl<I: Iterator, T> Stream for MapStream<I, T> {
     type Item = Result<T>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<T>>> {
-        self.fill();
-        match &mut self.under_way {
+        let map = &mut self.0;
+        map.fill();
+        match &mut map.under_way {
             UnderWay::Ordered(queue) => {
                 let Some(front) = queue.front_mut() else {
                     return Poll::Ready(None);
@@ -217,6 +246,12 @@ impl<I: Iterator + Unpin, T> Stream for Map<I, T> {
             }
             UnderWay::Unordered(set) => set.poll(context),
         }
+    }
+}
+
+impl<I: Iterator, T> fmt::Debug for MapStream<I, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("MapStream").field(&self.0).finish()
     }
 }
 

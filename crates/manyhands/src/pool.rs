@@ -100,8 +100,8 @@ impl Pool {
         self.core.submit::<F>(&input, Limits::default())
     }
 
-    /// Runs a task for each input, and gives the results as they are asked for: an `Iterator` and
-    /// a `Stream`. See [`Map`].
+    /// Runs a task for each input, and gives the results as they are asked for: an `Iterator`, or
+    /// by [`Map::stream`] a `Stream`.
     ///
     /// ```standalone_crate
     /// use manyhands::{Pool, task};

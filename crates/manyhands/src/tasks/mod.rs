@@ -19,8 +19,9 @@ use crate::board::Kind;
 
 /// A function that a pool can run; made by [`#[task]`](macro@crate::task), and by nothing else.
 ///
-/// The value is a name for the function: it holds nothing, and calls the function where it is
-/// called itself.
+/// The function becomes a value of the same name, of a type of its own: it holds nothing, and calls
+/// the function where it is called itself. (So a variable cannot have the name of a task that is in
+/// scope: the compiler would take it for that value.)
 ///
 /// ```
 /// use manyhands::{Kind, Task, task};
