@@ -3,7 +3,7 @@
 
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
-use syn::{Error, FnArg, ItemFn, Lifetime, ReturnType, Safety, Type};
+use syn::{Error, FnArg, Ident, ItemFn, Lifetime, PatIdent, ReturnType, Safety, Type};
 
 /// Every reason why the function cannot be a task.
 pub(crate) fn check(function: &ItemFn) -> Result<(), Error> {
@@ -47,11 +47,18 @@ pub(crate) fn check(function: &ItemFn) -> Result<(), Error> {
                 "a task cannot be a method: a worker process has no `self`; write a free \
                  function, and pass what it needs as arguments",
             ),
-            FnArg::Typed(argument) => Types {
-                found: &mut found,
-                place: Place::Argument,
+            FnArg::Typed(argument) => {
+                Types {
+                    found: &mut found,
+                    place: Place::Argument,
+                }
+                .visit_type(&argument.ty);
+                let mut names = Names {
+                    found: &mut found,
+                    task: &signature.ident,
+                };
+                names.visit_pat(&argument.pat);
             }
-            .visit_type(&argument.ty),
         }
     }
     if let ReturnType::Type(_, output) = &signature.output {
@@ -62,6 +69,25 @@ pub(crate) fn check(function: &ItemFn) -> Result<(), Error> {
         .visit_type(output);
     }
     found.0.map_or(Ok(()), Err)
+}
+
+/// Looks for the task's own name in a pattern.
+struct Names<'a> {
+    found: &'a mut Found,
+    task: &'a Ident,
+}
+
+impl<'ast> Visit<'ast> for Names<'_> {
+    fn visit_pat_ident(&mut self, part: &'ast PatIdent) {
+        if part.ident == *self.task {
+            self.found.add(
+                &part.ident,
+                "an argument of a task cannot have the task's own name, which stands for the task \
+                 here; call one of them otherwise",
+            );
+        }
+        visit::visit_pat_ident(self, part);
+    }
 }
 
 struct Found(Option<Error>);

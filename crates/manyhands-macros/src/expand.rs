@@ -4,6 +4,9 @@
 //! carries the function's types, and that dereferences to the function itself, so that it can
 //! still be called. The struct's traits are written out with concrete types, which lets the
 //! methods of `manyhands::__private` be chosen by type (a `Vec<u8>` travels as it is).
+//!
+//! Variables in the generated code have names that no task has: a pattern with a task's name would
+//! mean that task.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
@@ -90,7 +93,7 @@ fn expand(manyhands: &Path, mut function: ItemFn) -> TokenStream {
         ReturnType::Type(_, output) => (**output).clone(),
     };
     let values: Vec<Ident> = (0..types.len())
-        .map(|index| format_ident!("value_{index}", span = Span::mixed_site()))
+        .map(|index| format_ident!("__manyhands_value_{index}", span = Span::mixed_site()))
         .collect();
     // One argument is the input; none or several are a tuple.
     let (input, pattern) = match (&types[..], &values[..]) {
@@ -99,12 +102,12 @@ fn expand(manyhands: &Path, mut function: ItemFn) -> TokenStream {
     };
     let puts = types.iter().zip(&values).map(|(of, value)| {
         quote_spanned! {at(of)=>
-            (&#private::Slot::<#of>::NEW).how().put(#value, to);
+            (&#private::Slot::<#of>::NEW).how().put(#value, __manyhands_to);
         }
     });
     let takes = types.iter().zip(&values).map(|(of, value)| {
         quote_spanned! {at(of)=>
-            let #value: #of = (&#private::Slot::<#of>::NEW).how().take(&mut from)?;
+            let #value: #of = (&#private::Slot::<#of>::NEW).how().take(&mut __manyhands_from)?;
         }
     });
     let takes = quote!(#(#takes)*);
@@ -116,12 +119,12 @@ fn expand(manyhands: &Path, mut function: ItemFn) -> TokenStream {
         quote_spanned! {at(of)=> #private::can_travel::<#of>(); }
     });
     let give = quote_spanned! {at(&output)=>
-        (&#private::Slot::<#output>::NEW).how().give(value)
+        (&#private::Slot::<#output>::NEW).how().give(__manyhands_value)
     };
     let take_output = quote_spanned! {at(&output)=>
-        let has_blob = (&#private::Slot::<#output>::NEW).how().has_blob();
-        let mut from = #private::Decoder::new(output, has_blob)?;
-        (&#private::Slot::<#output>::NEW).how().take(&mut from)
+        let __manyhands_blob = (&#private::Slot::<#output>::NEW).how().has_blob();
+        let mut __manyhands_from = #private::Decoder::new(__manyhands_output, __manyhands_blob)?;
+        (&#private::Slot::<#output>::NEW).how().take(&mut __manyhands_from)
     };
     let use_how = quote!(use #private::{HowBytes as _, HowResult as _, HowSerde as _};);
 
@@ -146,13 +149,13 @@ fn expand(manyhands: &Path, mut function: ItemFn) -> TokenStream {
             },
             quote! {
                 fn run(
-                    input: &#private::Source<'_>,
+                    __manyhands_input: &#private::Source<'_>,
                 ) -> ::std::result::Result<#private::Running, #private::Failure> {
                     #use_how
-                    let mut from = #private::Decoder::new(input, #blobs)?;
+                    let mut __manyhands_from = #private::Decoder::new(__manyhands_input, #blobs)?;
                     #takes
                     ::std::result::Result::Ok(::std::boxed::Box::pin(async move {
-                        let value: #output = #body(#(#values),*).await;
+                        let __manyhands_value: #output = #body(#(#values),*).await;
                         #give
                     }))
                 }
@@ -171,12 +174,12 @@ fn expand(manyhands: &Path, mut function: ItemFn) -> TokenStream {
             },
             quote! {
                 fn run(
-                    input: &#private::Source<'_>,
+                    __manyhands_input: &#private::Source<'_>,
                 ) -> ::std::result::Result<#private::Encoded, #private::Failure> {
                     #use_how
-                    let mut from = #private::Decoder::new(input, #blobs)?;
+                    let mut __manyhands_from = #private::Decoder::new(__manyhands_input, #blobs)?;
                     #takes
-                    let value: #output = #body(#(#values),*);
+                    let __manyhands_value: #output = #body(#(#values),*);
                     #give
                 }
             },
@@ -235,14 +238,14 @@ fn expand(manyhands: &Path, mut function: ItemFn) -> TokenStream {
                     #called
                 }
 
-                fn encode<'a>(input: &'a Self::Input, to: &mut #private::Encoder<'a>) {
+                fn encode<'a>(__manyhands_input: &'a Self::Input, __manyhands_to: &mut #private::Encoder<'a>) {
                     #use_how
-                    let #pattern = input;
+                    let #pattern = __manyhands_input;
                     #(#puts)*
                 }
 
                 fn decode(
-                    output: &#private::Source<'_>,
+                    __manyhands_output: &#private::Source<'_>,
                 ) -> ::std::result::Result<Self::Output, #private::Failure> {
                     #use_how
                     #take_output

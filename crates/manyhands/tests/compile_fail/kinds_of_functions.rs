@@ -34,4 +34,9 @@ fn address(at: *const u8, call: fn(u8)) {
     let _ = (at, call);
 }
 
+#[task]
+fn itself(itself: u64) -> u64 {
+    itself
+}
+
 fn main() {}
