@@ -67,7 +67,7 @@ impl<T> UnderWay<T> {
     fn len(&self) -> usize {
         match self {
             Self::Ordered(queue) => queue.len(),
-            Self::Unordered(set) => set.handles.len(),
+            Self::Unordered(set) => set.len(),
         }
     }
 
@@ -79,7 +79,7 @@ impl<T> UnderWay<T> {
     }
 
     /// Could a result be given at once?
-    fn has_result(&self) -> bool {
+    fn has_result(&mut self) -> bool {
         match self {
             Self::Ordered(queue) => queue.front().is_some_and(Handle::is_done),
             Self::Unordered(set) => set.has_result(),
@@ -277,6 +277,8 @@ impl<I: Iterator, T> fmt::Debug for Map<I, T> {
 /// Handles, each polled when it was woken: whichever is ready is found without asking the others.
 struct AsCompleted<T> {
     handles: HashMap<u64, Handle<T>>,
+    /// A result that was found while inputs were read.
+    ready: Option<Result<T>>,
     next_key: u64,
     woken: Arc<Woken>,
 }
@@ -285,6 +287,7 @@ impl<T> Default for AsCompleted<T> {
     fn default() -> Self {
         Self {
             handles: HashMap::new(),
+            ready: None,
             next_key: 0,
             woken: Arc::default(),
         }
@@ -300,15 +303,23 @@ impl<T> AsCompleted<T> {
         self.woken.lock().keys.push_back(key);
     }
 
-    /// A result that is there, or might be.
-    fn has_result(&self) -> bool {
-        let woken = self.woken.lock();
-        let mut handles = woken.keys.iter().filter_map(|key| self.handles.get(key));
-        handles.any(Handle::is_done)
+    fn len(&self) -> usize {
+        self.handles.len() + usize::from(self.ready.is_some())
     }
 
-    /// Polls those that were woken; gives the first that has ended.
+    fn has_result(&mut self) -> bool {
+        if self.ready.is_none() {
+            self.ready = self.take();
+        }
+        self.ready.is_some()
+    }
+
+    /// Polls those that were woken; gives the first that has ended. The keys' lock is not held
+    /// meanwhile, as polling one may wake another.
     fn take(&mut self) -> Option<Result<T>> {
+        if let Some(ready) = self.ready.take() {
+            return Some(ready);
+        }
         loop {
             let key = self.woken.lock().keys.pop_front()?;
             let Some(handle) = self.handles.get_mut(&key) else {

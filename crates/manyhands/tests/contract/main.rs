@@ -82,6 +82,7 @@ contract! {
     maps:
         results_come_in_the_order_of_the_inputs
         results_come_as_they_are_ready
+        results_that_come_while_inputs_are_read_are_not_lost
         inputs_are_read_as_results_are_taken
         slow_inputs_do_not_hold_up_results
         a_failure_is_an_item_and_the_others_go_on

@@ -40,6 +40,23 @@ pub fn results_come_as_they_are_ready<B: Backend>() {
     assert!(all.into_iter().eq((0..3000).map(|n| 2 * n)));
 }
 
+/// Tasks that end at the very moment at which the next input is read.
+pub fn results_that_come_while_inputs_are_read_are_not_lost<B: Backend>() {
+    let pool = B::start(2);
+    for round in 0..20 {
+        let inputs = (0..300).map(|n| (n * 7 + round) % 40);
+        let mut all: Vec<u64> = pool
+            .map(spin, inputs.clone())
+            .unordered()
+            .map(Result::unwrap)
+            .collect();
+        let mut expected: Vec<u64> = inputs.collect();
+        all.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(all, expected);
+    }
+}
+
 pub fn inputs_are_read_as_results_are_taken<B: Backend>() {
     let pool = B::start(2);
     for unordered in [false, true] {

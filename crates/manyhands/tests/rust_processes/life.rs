@@ -150,6 +150,17 @@ fn coroutines_run_many_at_once_and_no_more_than_allowed() {
     }
 }
 
+/// Many results come at the moment at which the next input is read.
+#[test]
+fn bursts_of_results_while_inputs_are_read_are_not_lost() {
+    let _watchdog = watchdog();
+    let pool = Pool::builder().workers(2).concurrency(50).build().unwrap();
+    for _ in 0..5 {
+        let naps = pool.map(nap, std::iter::repeat_n(5, 1000)).unordered();
+        assert_eq!(naps.map(Result::unwrap).sum::<u64>(), 5000);
+    }
+}
+
 #[test]
 fn a_function_does_not_hold_up_coroutines_nor_they_it() {
     let _watchdog = watchdog();
