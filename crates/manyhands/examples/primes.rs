@@ -14,7 +14,12 @@ const PIECE: u64 = 10_000;
 
 #[task]
 fn count_primes(numbers: Range<u64>) -> usize {
-    let is_prime = |n: &u64| *n > 1 && (2..).take_while(|d| d * d <= *n).all(|d| n % d != 0);
+    let is_prime = |n: &u64| {
+        *n > 1
+            && (2..)
+                .take_while(|d| d * d <= *n)
+                .all(|d| !n.is_multiple_of(d))
+    };
     numbers.filter(is_prime).count()
 }
 

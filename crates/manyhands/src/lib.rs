@@ -46,9 +46,6 @@
 //! [`process::Pool`] for the parent's side and [`process::Seat`] for the worker's.
 #![deny(unsafe_code)]
 
-#[cfg(all(test, not(loom)))]
-extern crate self as manyhands;
-
 pub mod arena;
 pub mod board;
 #[cfg(not(loom))]
@@ -60,6 +57,7 @@ mod sync;
 pub mod sys;
 #[cfg(not(loom))]
 pub mod task;
+pub mod thread;
 
 #[cfg(not(loom))]
 mod builder;

@@ -13,8 +13,9 @@ pub mod memfd;
 pub(crate) mod naming;
 pub mod parker;
 pub mod pidfd;
-#[cfg(feature = "tokio")]
+#[cfg(all(feature = "tokio", not(loom)))]
 pub(crate) mod readable;
+pub(crate) mod scoped;
 pub mod signals;
 pub(crate) mod stdin;
 pub mod timer;

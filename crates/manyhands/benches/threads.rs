@@ -1,0 +1,155 @@
+//! The pool of threads beside what else there is: `cargo bench --bench threads`.
+//!
+//! First criterion measures the pool alone, so that a change of it shows against the last run.
+//! Then all contestants take turns in one run, since on a machine that does other things as well
+//! only ratios of one run say anything; the table has medians of the turns.
+
+use std::hint::black_box;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput};
+use manyhands::thread::ThreadPool;
+
+/// Tasks that are submitted at once.
+const BURST: usize = 100_000;
+/// Tasks that are submitted and waited for, one after the other.
+const TRIPS: usize = 10_000;
+const TURNS: usize = 15;
+
+struct Contestants {
+    ours: ThreadPool,
+    rayon: rayon::ThreadPool,
+    tokio: tokio::runtime::Runtime,
+}
+
+type Play = fn(&Contestants, usize);
+
+fn ours_burst(all: &Contestants, count: usize) {
+    let handles: Vec<_> = (0..count).map(|n| all.ours.spawn(move || n)).collect();
+    for handle in handles {
+        black_box(handle.wait().unwrap());
+    }
+}
+
+fn rayon_burst(all: &Contestants, count: usize) {
+    let receivers: Vec<_> = (0..count)
+        .map(|n| {
+            let (sender, receiver) = channel();
+            all.rayon.spawn(move || sender.send(n).unwrap());
+            receiver
+        })
+        .collect();
+    for receiver in receivers {
+        black_box(receiver.recv().unwrap());
+    }
+}
+
+fn tokio_burst(all: &Contestants, count: usize) {
+    let handles: Vec<_> = (0..count)
+        .map(|n| all.tokio.spawn_blocking(move || n))
+        .collect();
+    all.tokio.block_on(async {
+        for handle in handles {
+            black_box(handle.await.unwrap());
+        }
+    });
+}
+
+fn ours_trips(all: &Contestants, count: usize) {
+    for n in 0..count {
+        black_box(all.ours.spawn(move || n).wait().unwrap());
+    }
+}
+
+fn rayon_trips(all: &Contestants, count: usize) {
+    for n in 0..count {
+        let (sender, receiver) = channel();
+        all.rayon.spawn(move || sender.send(n).unwrap());
+        black_box(receiver.recv().unwrap());
+    }
+}
+
+fn tokio_trips(all: &Contestants, count: usize) {
+    all.tokio.block_on(async {
+        for n in 0..count {
+            black_box(all.tokio.spawn_blocking(move || n).await.unwrap());
+        }
+    });
+}
+
+fn measure(all: &Contestants, play: Play, count: usize) -> Duration {
+    let begun = Instant::now();
+    play(all, count);
+    begun.elapsed() / u32::try_from(count).unwrap()
+}
+
+fn side_by_side(all: &Contestants, title: &str, count: usize, plays: [(&str, Play); 3]) {
+    let mut times = [const { Vec::new() }; 3];
+    for turn in 0..TURNS + 1 {
+        for (times, (_, play)) in times.iter_mut().zip(plays) {
+            let time = measure(all, play, count);
+            // The first turn starts the threads.
+            if turn > 0 {
+                times.push(time);
+            }
+        }
+    }
+    let medians = times.map(|mut times| {
+        times.sort();
+        times[TURNS / 2]
+    });
+    println!("{title}, median of {TURNS} turns");
+    for ((name, _), median) in plays.iter().zip(medians) {
+        let ratio = median.as_secs_f64() / medians[0].as_secs_f64();
+        println!("    {name:<28} {median:>10.1?} a task  {ratio:>6.2} x the first");
+    }
+}
+
+fn main() {
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let all = Contestants {
+        ours: ThreadPool::builder().workers(threads).build(),
+        rayon: rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap(),
+        tokio: tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(threads)
+            .build()
+            .unwrap(),
+    };
+
+    let mut criterion = Criterion::default().configure_from_args();
+    let mut group = criterion.benchmark_group("threads");
+    group.sample_size(10);
+    group.throughput(Throughput::Elements(BURST as u64));
+    group.bench_function("burst", |bench| bench.iter(|| ours_burst(&all, BURST)));
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("round trip", |bench| bench.iter(|| ours_trips(&all, 1)));
+    group.finish();
+    criterion.final_summary();
+
+    println!("{threads} threads each");
+    side_by_side(
+        &all,
+        "submit all, then wait for all",
+        BURST,
+        [
+            ("manyhands spawn", ours_burst),
+            ("rayon spawn, a channel each", rayon_burst),
+            ("tokio spawn_blocking", tokio_burst),
+        ],
+    );
+    side_by_side(
+        &all,
+        "one at a time",
+        TRIPS,
+        [
+            ("manyhands spawn", ours_trips),
+            ("rayon spawn, a channel each", rayon_trips),
+            ("tokio spawn_blocking", tokio_trips),
+        ],
+    );
+}

@@ -1,0 +1,91 @@
+//! The threads of a pool: set up by its initializer, then one job after the other.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::current::{Here, Seat, enter};
+use super::error::Error;
+use super::executor::{Unavailable, Worker};
+use super::job::Job;
+use super::source::Source;
+use crate::panic::{Panic, catch, drop_quietly};
+
+pub(super) type Initializer = Arc<dyn Fn() + Send + Sync>;
+
+/// What the threads of a pool have in common.
+pub(super) struct Crew {
+    initializer: Option<Initializer>,
+    killed: AtomicBool,
+    seats: Mutex<Vec<Arc<Seat>>>,
+}
+
+impl Crew {
+    pub(super) fn new(initializer: Option<Initializer>) -> Self {
+        Self {
+            initializer,
+            killed: AtomicBool::new(false),
+            seats: Mutex::default(),
+        }
+    }
+
+    fn seats(&self) -> MutexGuard<'_, Vec<Arc<Seat>>> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What pools are told apart by.
+    pub(super) fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    pub(super) fn is_killed(&self) -> bool {
+        // Pairs with `kill`; for the threads themselves the lock of their seat orders more.
+        self.killed.load(Ordering::Acquire)
+    }
+
+    /// Tells every task that runs to stop. Those that begin afterwards are withdrawn.
+    pub(super) fn kill(&self) {
+        self.killed.store(true, Ordering::Release);
+        let seats: Vec<_> = self.seats().clone();
+        for seat in seats {
+            // A thread that sets its seat after this look sees `killed` by the seat's lock.
+            if let Some(task) = seat.task() {
+                task.stop_running(Error::Cancelled);
+            }
+        }
+    }
+
+    fn initialize(&self) -> Result<(), Panic> {
+        match &self.initializer {
+            Some(initializer) => catch(|| initializer()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Worker for Crew {
+    type Job = Arc<dyn Job>;
+    type Failure = Panic;
+
+    fn run(&self, source: &mut Source<'_, Self>) -> Result<(), Panic> {
+        let seat = Arc::new(Seat::default());
+        let _inside = enter(Here::Seat(self.address(), seat.clone()));
+        self.initialize()?;
+        self.seats().push(seat.clone());
+        while let Some(job) = source.wait_next() {
+            job.run(source, &seat);
+        }
+        self.seats().retain(|known| !Arc::ptr_eq(known, &seat));
+        Ok(())
+    }
+
+    fn abandon(&self, job: Arc<dyn Job>, why: &Unavailable<Panic>) {
+        job.withdraw(why.clone().into());
+    }
+}
+
+/// Withdraws jobs whose captured values may panic when they are dropped.
+pub(super) fn withdraw_all(jobs: impl Iterator<Item = Arc<dyn Job>>, why: &Error) {
+    for job in jobs {
+        drop_quietly(catch(|| job.withdraw(why.clone())));
+    }
+}

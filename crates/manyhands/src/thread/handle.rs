@@ -1,0 +1,254 @@
+//! A task on threads, as its submitter holds it: to wait for, to await, to cancel.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use super::clock::Alarm;
+use super::error::Error;
+use super::linger;
+use super::outcome::{Seen, Waiter};
+use super::parker::Sleeper;
+
+/// How a task on threads ended.
+pub(super) type Result<T> = std::result::Result<T, Error>;
+
+/// A task, whatever its work is.
+pub(super) trait Pending<T>: Send + Sync {
+    /// As `Cell::look`.
+    fn look(&self, waiter: &mut dyn FnMut() -> Option<Waiter>) -> Seen<Result<T>>;
+
+    /// As `Cell::glance`.
+    fn glance(&self) -> Seen<Result<T>>;
+
+    /// As `Cell::is_done`.
+    fn is_done(&self) -> bool;
+
+    /// Withdraws it, or tells it; it ends with this error, unless it has ended.
+    fn stop(&self, why: Error);
+}
+
+/// A submitted task: blocks a thread until it has ended ([`Handle::wait`]), or is awaited, on any
+/// runtime.
+///
+/// Dropping it lets the task go on; its result is dropped as soon as it is there.
+///
+/// ```
+/// use manyhands::thread::ThreadPool;
+///
+/// let pool = ThreadPool::builder().build();
+/// let word = String::from("seven");
+/// let handle = pool.spawn(move || word.len());
+/// assert_eq!(handle.wait()?, 5);
+/// # Ok::<(), manyhands::thread::Error>(())
+/// ```
+#[must_use = "a handle is the only way to the result; to let the task run unwatched, `drop` it"]
+pub struct Handle<T> {
+    task: Arc<dyn Pending<T>>,
+    limit: Option<Duration>,
+    /// Set while somebody awaits a task that has a deadline.
+    alarm: Option<Alarm>,
+}
+
+const TAKEN: &str = "the handle has given its result already; wait for it, or poll it, only once";
+
+impl<T> Handle<T> {
+    pub(super) fn new(task: Arc<dyn Pending<T>>) -> Self {
+        Self {
+            task,
+            limit: None,
+            alarm: None,
+        }
+    }
+
+    /// Blocks the calling thread until the task has ended, and gives its result.
+    ///
+    /// A task that waits for another one of the same pool keeps its thread meanwhile; if all
+    /// threads do so, they wait for ever. Use [`ThreadPool::scope`](super::ThreadPool::scope)
+    /// there.
+    ///
+    /// # Errors
+    /// The task panicked, was cancelled or took too long, or could not be run; see [`Error`].
+    ///
+    /// # Panics
+    /// The result has been given already, by [`Handle::wait_timeout`].
+    pub fn wait(mut self) -> Result<T> {
+        loop {
+            if let Some(result) = self.block(None) {
+                return result;
+            }
+        }
+    }
+
+    /// As [`Handle::wait`], at most for some time: `None` when that is over first; the task goes
+    /// on.
+    ///
+    /// ```
+    /// use std::sync::mpsc::channel;
+    /// use std::time::Duration;
+    /// use manyhands::thread::ThreadPool;
+    ///
+    /// let pool = ThreadPool::builder().build();
+    /// let (sender, receiver) = channel();
+    /// let mut handle = pool.spawn(move || receiver.recv());
+    /// assert!(handle.wait_timeout(Duration::from_millis(5)).is_none());
+    /// sender.send(8).unwrap();
+    /// assert_eq!(handle.wait()?, Ok(8));
+    /// # Ok::<(), manyhands::thread::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// It has given the result already.
+    pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Result<T>> {
+        self.block(Instant::now().checked_add(timeout))
+    }
+
+    /// Has the task ended, or used up its time?
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        match self.task.glance() {
+            Seen::Queued => false,
+            Seen::Running(since) => self.limit.is_some_and(|limit| since.elapsed() >= limit),
+            Seen::Done(_) | Seen::Taken => true,
+        }
+    }
+
+    /// Is the task being run at the moment?
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        matches!(self.task.glance(), Seen::Running(_))
+    }
+
+    /// Withdraws the task if it has not begun, and drops what it would have run. If it runs, it
+    /// is told ([`is_cancelled`](super::is_cancelled())), or, if it is a future, dropped at its
+    /// next await. In each case it ends with [`Error::Cancelled`] at once, unless it has ended
+    /// before; a closure that runs goes on until it returns, and its result is dropped.
+    ///
+    /// ```
+    /// use manyhands::thread::{Error, ThreadPool, is_cancelled};
+    ///
+    /// let pool = ThreadPool::builder().build();
+    /// let handle = pool.spawn(|| {
+    ///     while !is_cancelled() {
+    ///         std::thread::yield_now();
+    ///     }
+    /// });
+    /// handle.cancel();
+    /// assert!(matches!(handle.wait(), Err(Error::Cancelled)));
+    /// ```
+    pub fn cancel(&self) {
+        self.task.stop(Error::Cancelled);
+    }
+
+    /// Limits the time that the task may run, from its start on. If it has begun already, that
+    /// counts.
+    ///
+    /// When the time is over, whoever waits gets [`Error::TimedOut`], and the task is told as by
+    /// [`Handle::cancel`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use manyhands::thread::{Error, ThreadPool, is_cancelled};
+    ///
+    /// let pool = ThreadPool::builder().build();
+    /// let handle = pool.spawn(|| while !is_cancelled() {});
+    /// let result = handle.timeout(Duration::from_millis(5)).wait();
+    /// assert!(matches!(result, Err(Error::TimedOut { .. })));
+    /// ```
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.limit = Some(timeout);
+        self
+    }
+
+    fn block(&mut self, deadline: Option<Instant>) -> Option<Result<T>> {
+        linger::wait(|| self.task.is_done());
+        Sleeper::with(|sleeper| {
+            loop {
+                let until = match self.look(&sleeper.waker, true) {
+                    Ok(result) => return Some(result),
+                    Err(until) => until,
+                };
+                let first = [until, deadline].into_iter().flatten().min();
+                if !sleeper.sleep(first) && first == deadline {
+                    // Nobody waits any more. It may have ended just now.
+                    return match self.task.look(&mut || None) {
+                        Seen::Done(result) => Some(result),
+                        _ => None,
+                    };
+                }
+            }
+        })
+    }
+
+    /// The result, or else when the task's time will be over.
+    fn look(&self, waker: &Waker, ours: bool) -> std::result::Result<Result<T>, Option<Instant>> {
+        loop {
+            let seen = self.task.look(&mut || {
+                Some(Waiter {
+                    waker: waker.clone(),
+                    at_start: self.limit.is_some(),
+                    ours,
+                })
+            });
+            match seen {
+                Seen::Done(result) => return Ok(result),
+                Seen::Taken => panic!("{TAKEN}"),
+                Seen::Queued => return Err(None),
+                Seen::Running(since) => {
+                    let Some(limit) = self.limit else {
+                        return Err(None);
+                    };
+                    let ran = since.elapsed();
+                    if ran < limit {
+                        return Err(since.checked_add(limit));
+                    }
+                    // It may have ended just before; the next look tells.
+                    self.task.stop(Error::TimedOut { ran });
+                }
+            }
+        }
+    }
+}
+
+impl<T> Future for Handle<T> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
+        match self.look(context.waker(), false) {
+            Ok(result) => {
+                self.alarm = None;
+                Poll::Ready(result)
+            }
+            Err(None) => Poll::Pending,
+            Err(Some(until)) => {
+                // Set anew each time, as the waker may be another.
+                self.alarm = None;
+                match Alarm::set(until, context.waker().clone()) {
+                    Ok(alarm) => {
+                        self.alarm = Some(alarm);
+                        Poll::Pending
+                    }
+                    Err(error) => Poll::Ready(Err(error.into())),
+                }
+            }
+        }
+    }
+}
+
+impl<T> fmt::Debug for Handle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.task.glance() {
+            Seen::Queued => "waiting",
+            Seen::Running(_) => "running",
+            Seen::Done(_) | Seen::Taken => "ended",
+        };
+        f.debug_struct("Handle")
+            .field("state", &state)
+            .field("timeout", &self.limit)
+            .field("deadline", &self.alarm.as_ref().map(Alarm::at))
+            .finish_non_exhaustive()
+    }
+}

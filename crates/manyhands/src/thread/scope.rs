@@ -1,0 +1,314 @@
+//! Tasks that borrow: a scope on a pool's threads, which ends after all of its tasks.
+//!
+//! What makes that sound is in `sys/scoped.rs`. Here is what makes it live: each task is in its
+//! scope's own queue, and the pool's executor has a voucher for one of them. A thread of the pool
+//! that waits for the scope runs tasks of that scope itself.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::fmt;
+use std::marker::PhantomData;
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::crew::Crew;
+use super::current::{Running, Seat};
+use super::error::Error;
+use super::executor::Executor;
+use super::handle::Result;
+use super::job::Job;
+use super::source::Source;
+use crate::panic::{Caught, catch, catch_payload, drop_quietly};
+use crate::sys::scoped::{Lender, Lent, Tickets, scoped};
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs tasks that may borrow what lives for `'scope`; see
+/// [`ThreadPool::scope`](super::ThreadPool::scope).
+pub type Scope<'scope, 'env> = Lender<'scope, 'env, Context<'env>>;
+
+/// What belongs to a scope besides its borrows.
+pub struct Context<'env> {
+    executor: &'env Executor<Crew>,
+    waiting: Arc<Waiting>,
+}
+
+/// The tasks of a scope, and how those ended that nobody joined.
+struct Waiting {
+    tasks: Mutex<VecDeque<Lent>>,
+    told: AtomicBool,
+    first_panic: Mutex<Option<Box<dyn Any + Send>>>,
+    lost: Mutex<Option<Error>>,
+}
+
+impl Waiting {
+    fn next(&self) -> Option<Lent> {
+        lock(&self.tasks).pop_front()
+    }
+
+    fn has_tasks(&self) -> bool {
+        !lock(&self.tasks).is_empty()
+    }
+
+    /// Drops one task.
+    fn lose(&self, why: Error) {
+        let task = self.next();
+        if task.is_some() {
+            lock(&self.lost).get_or_insert(why);
+        }
+        drop(task);
+    }
+}
+
+/// The voucher.
+impl Job for Waiting {
+    fn run(self: Arc<Self>, source: &mut Source<'_, Crew>, seat: &Seat) {
+        if let Some(task) = self.next() {
+            seat.set(Some(self.clone()));
+            if source.worker().is_killed() {
+                self.stop_running(Error::Cancelled);
+            }
+            // Its own panics it has caught.
+            drop_quietly(catch(task));
+            seat.set(None);
+        }
+    }
+
+    fn withdraw(self: Arc<Self>, why: Error) {
+        self.lose(why);
+    }
+}
+
+impl Running for Waiting {
+    fn is_told(&self) -> bool {
+        self.told.load(Ordering::Acquire)
+    }
+
+    /// The scope waits for its tasks all the same.
+    fn stop_running(&self, _why: Error) {
+        self.told.store(true, Ordering::Release);
+    }
+}
+
+/// As `ThreadPool::scope`.
+pub(super) fn scope<'env, R>(
+    executor: &'env Executor<Crew>,
+    callback: impl for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> R,
+) -> Result<R> {
+    let waiting = Arc::new(Waiting {
+        tasks: Mutex::default(),
+        told: AtomicBool::new(false),
+        first_panic: Mutex::default(),
+        lost: Mutex::default(),
+    });
+    let context = Context {
+        executor,
+        waiting: waiting.clone(),
+    };
+    let help = |context: &Context<'env>, tickets: &Tickets| context.help(tickets, || false);
+    let result = scoped(context, callback, help);
+    let panic = lock(&waiting.first_panic).take();
+    if let Some(payload) = panic {
+        resume_unwind(payload);
+    }
+    let lost = lock(&waiting.lost).take();
+    match lost {
+        Some(error) => Err(error),
+        None => Ok(result),
+    }
+}
+
+impl Context<'_> {
+    /// Waits until there are no more tasks, or `enough`; a thread of the pool runs them meanwhile.
+    fn help(&self, tickets: &Tickets, mut enough: impl FnMut() -> bool) {
+        let inside = self.executor.is_inside();
+        let waiting = &self.waiting;
+        while !tickets.wait(|| enough() || inside && waiting.has_tasks()) {
+            if enough() {
+                return;
+            }
+            if let Some(task) = waiting.next() {
+                drop_quietly(catch(task));
+            }
+        }
+    }
+}
+
+impl<'scope, 'env> Scope<'scope, 'env> {
+    /// Has a thread of the pool run the closure, which may borrow what lives as long as the
+    /// scope.
+    ///
+    /// Dropping the handle lets the task go on. If it panics then, the scope goes on panicking
+    /// when all its tasks have ended; if it cannot be run, the scope says why.
+    pub fn spawn<F, T>(&'scope self, work: F) -> ScopedHandle<'scope, 'env, T>
+    where
+        F: FnOnce() -> T + Send + 'scope,
+        T: Send + 'scope,
+    {
+        let waiting = &self.context.waiting;
+        let cell = Arc::new(ScopedCell {
+            state: Mutex::new(State::Running),
+        });
+        let lent = {
+            let end = End {
+                cell: cell.clone(),
+                waiting: waiting.clone(),
+                tickets: self.tickets().clone(),
+            };
+            self.lend(move || {
+                let result = catch_payload(work);
+                end.set(result);
+            })
+        };
+        lock(&waiting.tasks).push_back(lent);
+        self.tickets().changed();
+        let voucher: Arc<dyn Job> = waiting.clone();
+        if let Err(rejected) = self.context.executor.execute(voucher) {
+            waiting.lose(rejected.why.into());
+        }
+        ScopedHandle {
+            scope: self,
+            cell,
+            result: PhantomData,
+        }
+    }
+}
+
+impl fmt::Debug for Scope<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope")
+            .field("executor", self.context.executor)
+            .finish_non_exhaustive()
+    }
+}
+
+enum State<T> {
+    Running,
+    Done(T),
+    Panicked(Caught),
+    /// It was dropped instead of run; the scope knows why.
+    Lost,
+    /// The handle has the outcome, or is gone: from here on it is the scope's.
+    Left,
+}
+
+struct ScopedCell<T> {
+    state: Mutex<State<T>>,
+}
+
+impl<T> ScopedCell<T> {
+    fn replace(&self, state: State<T>) -> State<T> {
+        std::mem::replace(&mut *lock(&self.state), state)
+    }
+}
+
+/// Held by a task of a scope until its end.
+struct End<T> {
+    cell: Arc<ScopedCell<T>>,
+    waiting: Arc<Waiting>,
+    tickets: Arc<Tickets>,
+}
+
+impl<T> End<T> {
+    fn set(&self, result: std::result::Result<T, Caught>) {
+        let ended = match result {
+            Ok(value) => State::Done(value),
+            Err(caught) => State::Panicked(caught),
+        };
+        if let Some(State::Panicked(caught)) = self.put(ended) {
+            self.waiting.keep(caught);
+        }
+    }
+
+    /// Gives the state back if the handle is gone.
+    fn put(&self, ended: State<T>) -> Option<State<T>> {
+        let mut state = lock(&self.cell.state);
+        match &*state {
+            State::Running => *state = ended,
+            State::Left => return Some(ended),
+            // It has ended.
+            State::Done(_) | State::Panicked(_) | State::Lost => return None,
+        }
+        drop(state);
+        self.tickets.changed();
+        None
+    }
+}
+
+impl<T> Drop for End<T> {
+    /// Of a task that was not run; one that was run has ended.
+    fn drop(&mut self) {
+        self.put(State::Lost);
+    }
+}
+
+impl Waiting {
+    fn keep(&self, caught: Caught) {
+        let mut first = lock(&self.first_panic);
+        let spare = match &*first {
+            None => {
+                *first = Some(caught.payload);
+                None
+            }
+            Some(_) => Some(caught.payload),
+        };
+        drop(first);
+        drop_quietly(spare);
+    }
+}
+
+/// A task of a scope.
+pub struct ScopedHandle<'scope, 'env, T> {
+    scope: &'scope Scope<'scope, 'env>,
+    cell: Arc<ScopedCell<T>>,
+    result: PhantomData<T>,
+}
+
+impl<T> ScopedHandle<'_, '_, T> {
+    /// Has the task ended?
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        !matches!(*lock(&self.cell.state), State::Running)
+    }
+
+    /// Waits until the task has ended, and gives its result. A thread of the pool runs tasks of
+    /// the scope meanwhile.
+    ///
+    /// # Errors
+    /// The task panicked, which then is no matter of the scope's any more; or it could not be run.
+    pub fn join(self) -> Result<T> {
+        let scope = self.scope;
+        scope.context.help(scope.tickets(), || self.is_done());
+        match self.cell.replace(State::Left) {
+            State::Done(value) => Ok(value),
+            State::Panicked(caught) => {
+                drop_quietly(caught.payload);
+                Err(Error::Panicked(caught.panic))
+            }
+            // All tickets are back, so a task that has not ended was lost.
+            State::Lost | State::Running | State::Left => {
+                let lost = lock(&scope.context.waiting.lost).clone();
+                Err(lost.unwrap_or(Error::Cancelled))
+            }
+        }
+    }
+}
+
+impl<T> Drop for ScopedHandle<'_, '_, T> {
+    fn drop(&mut self) {
+        if let State::Panicked(caught) = self.cell.replace(State::Left) {
+            self.scope.context.waiting.keep(caught);
+        }
+    }
+}
+
+impl<T> fmt::Debug for ScopedHandle<'_, '_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScopedHandle")
+            .field("done", &self.is_done())
+            .finish_non_exhaustive()
+    }
+}
