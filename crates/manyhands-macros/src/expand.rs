@@ -152,8 +152,7 @@ fn expand(manyhands: &Path, mut function: ItemFn) -> TokenStream {
                     __manyhands_input: &#private::Source<'_>,
                 ) -> ::std::result::Result<#private::Running, #private::Failure> {
                     #use_how
-                    let mut __manyhands_from = #private::Decoder::new(__manyhands_input, #blobs)?;
-                    #takes
+                    let #pattern = <#name as #manyhands::Task>::decode_input(__manyhands_input)?;
                     ::std::result::Result::Ok(::std::boxed::Box::pin(async move {
                         let __manyhands_value: #output = #body(#(#values),*).await;
                         #give
@@ -177,8 +176,7 @@ fn expand(manyhands: &Path, mut function: ItemFn) -> TokenStream {
                     __manyhands_input: &#private::Source<'_>,
                 ) -> ::std::result::Result<#private::Encoded, #private::Failure> {
                     #use_how
-                    let mut __manyhands_from = #private::Decoder::new(__manyhands_input, #blobs)?;
-                    #takes
+                    let #pattern = <#name as #manyhands::Task>::decode_input(__manyhands_input)?;
                     let __manyhands_value: #output = #body(#(#values),*);
                     #give
                 }
@@ -242,6 +240,15 @@ fn expand(manyhands: &Path, mut function: ItemFn) -> TokenStream {
                     #use_how
                     let #pattern = __manyhands_input;
                     #(#puts)*
+                }
+
+                fn decode_input(
+                    __manyhands_input: &#private::Source<'_>,
+                ) -> ::std::result::Result<Self::Input, #private::Failure> {
+                    #use_how
+                    let mut __manyhands_from = #private::Decoder::new(__manyhands_input, #blobs)?;
+                    #takes
+                    ::std::result::Result::Ok(#pattern)
                 }
 
                 fn decode(

@@ -8,6 +8,7 @@ use crate::panic::Panic;
 use crate::process::SubmitError;
 use crate::task::{Broken, Exit};
 use crate::tasks::Failure;
+use crate::thread;
 
 /// What the functions of this crate give.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -61,11 +62,11 @@ pub enum Error {
     /// The tasks of this kind need something that is not there.
     #[error("{0}")]
     Unsupported(String),
-    /// Worker processes cannot be started, or end before they are of use.
-    #[error("worker processes cannot be started: {0}")]
+    /// Workers cannot be started, or end before they are of use.
+    #[error("workers cannot be started: {0}")]
     Start(String),
-    /// The pool's initializer failed in every worker.
-    #[error("the pool's initializer failed in every worker: {0}")]
+    /// The pool's initializer failed: in every process, or in one of its threads.
+    #[error("the pool's initializer failed: {0}")]
     Initializer(String),
     /// The system gave no memory, descriptor, process or thread.
     #[error("the system refused what a pool needs: {0}")]
@@ -154,6 +155,19 @@ impl Error {
 impl From<Panic> for Error {
     fn from(panic: Panic) -> Self {
         Self::Panicked(panic)
+    }
+}
+
+impl From<thread::Error> for Error {
+    fn from(error: thread::Error) -> Self {
+        match error {
+            thread::Error::Panicked(panic) => Self::Panicked(panic),
+            thread::Error::Cancelled => Self::Cancelled,
+            thread::Error::TimedOut { ran } => Self::TimedOut { ran },
+            thread::Error::ShutDown => Self::ShutDown,
+            thread::Error::Initializer(panic) => Self::Initializer(format!("it {panic}")),
+            error @ thread::Error::Start(_) => Self::Start(error.to_string()),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::process::Waited;
 use crate::task::{Limits, Task, Waiter};
 use crate::tasks::{Failure, Source};
+use crate::thread;
 use crate::worker::outcome;
 
 /// A submitted task: blocks a thread until it has ended ([`Handle::wait`]), or is awaited, on any
@@ -48,6 +49,7 @@ pub struct Handle<T>(Inner<T>);
 
 enum Inner<T> {
     Process(Submitted<T>),
+    Thread(thread::Handle<T>),
     /// It was not even submitted; `None` once that was told.
     Failed(Option<Error>),
 }
@@ -82,15 +84,23 @@ impl<T> Handle<T> {
         }))
     }
 
+    pub(crate) fn of_thread(handle: thread::Handle<T>) -> Self {
+        Self(Inner::Thread(handle))
+    }
+
     pub(crate) fn failed(error: Error) -> Self {
         Self(Inner::Failed(Some(error)))
     }
 
-    /// Why it was not even submitted.
-    pub(crate) fn refusal(&self) -> Option<&Error> {
+    /// The pool took no task, and will take none.
+    pub(crate) fn is_refused(&self) -> bool {
         match &self.0 {
-            Inner::Failed(error) => error.as_ref(),
-            Inner::Process(_) => None,
+            Inner::Process(_) => false,
+            Inner::Thread(handle) => handle.is_refused(),
+            Inner::Failed(error) => !matches!(
+                error,
+                Some(Error::Encode { .. } | Error::Decode { .. } | Error::Unsupported(_)) | None
+            ),
         }
     }
 
@@ -103,13 +113,14 @@ impl<T> Handle<T> {
     ///
     /// # Panics
     /// The result has been given already, by [`Handle::wait_timeout`].
-    pub fn wait(mut self) -> Result<T> {
-        match &mut self.0 {
-            Inner::Process(submitted) => {
+    pub fn wait(self) -> Result<T> {
+        match self.0 {
+            Inner::Process(mut submitted) => {
                 submitted.block(None)?;
                 submitted.take()
             }
-            Inner::Failed(error) => Err(error.take().expect(TAKEN)),
+            Inner::Thread(handle) => handle.wait().map_err(Error::from),
+            Inner::Failed(error) => Err(error.expect(TAKEN)),
         }
     }
 
@@ -150,6 +161,10 @@ impl<T> Handle<T> {
                 Ok(false) => None,
                 Err(error) => Some(Err(error)),
             },
+            Inner::Thread(handle) => {
+                let ended = handle.wait_timeout(timeout)?;
+                Some(ended.map_err(Error::from))
+            }
             Inner::Failed(error) => Some(Err(error.take().expect(TAKEN))),
         }
     }
@@ -159,12 +174,14 @@ impl<T> Handle<T> {
     pub fn is_done(&self) -> bool {
         match &self.0 {
             Inner::Process(submitted) => submitted.is_done(),
+            Inner::Thread(handle) => handle.is_done(),
             Inner::Failed(_) => true,
         }
     }
 
     /// Withdraws the task if it has not begun, and stops it if it runs: an `async fn` is dropped
-    /// when it next waits, a plain function's worker is killed (and replaced). It ends with
+    /// when it next waits; a plain function's worker process is killed (and replaced). On a pool of
+    /// threads a function is told, see [`is_cancelled`](crate::is_cancelled). It ends with
     /// [`Error::Cancelled`], unless it ended just before. Returns at once.
     ///
     /// ```standalone_crate
@@ -189,6 +206,7 @@ impl<T> Handle<T> {
     pub fn cancel(&self) {
         match &self.0 {
             Inner::Process(submitted) => submitted.core.engine().stop(&submitted.task),
+            Inner::Thread(handle) => handle.cancel(),
             Inner::Failed(_) => {}
         }
     }
@@ -216,13 +234,17 @@ impl<T> Handle<T> {
     ///     Ok(())
     /// }
     /// ```
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        if let Inner::Process(submitted) = &mut self.0 {
-            submitted.limits.timeout = Some(timeout);
-            let engine = submitted.core.engine();
-            engine.set_limits(&submitted.task, submitted.limits);
-        }
-        self
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self(match self.0 {
+            Inner::Process(mut submitted) => {
+                submitted.limits.timeout = Some(timeout);
+                let engine = submitted.core.engine();
+                engine.set_limits(&submitted.task, submitted.limits);
+                Inner::Process(submitted)
+            }
+            Inner::Thread(handle) => Inner::Thread(handle.timeout(timeout)),
+            failed @ Inner::Failed(_) => failed,
+        })
     }
 }
 
@@ -232,6 +254,7 @@ impl<T> Future for Handle<T> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
         match &mut self.0 {
             Inner::Process(submitted) => submitted.poll(context),
+            Inner::Thread(handle) => Pin::new(handle).poll(context).map_err(Error::from),
             Inner::Failed(error) => Poll::Ready(Err(error.take().expect(TAKEN))),
         }
     }
@@ -245,6 +268,9 @@ impl<T> fmt::Debug for Handle<T> {
                 "running"
             }
             Inner::Process(_) => "waiting",
+            Inner::Thread(handle) if handle.is_running() => "running",
+            Inner::Thread(handle) if handle.is_done() => "ended",
+            Inner::Thread(_) => "waiting",
             Inner::Failed(_) => "not submitted",
         };
         f.debug_tuple("Handle").field(&state).finish()

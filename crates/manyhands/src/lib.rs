@@ -25,6 +25,7 @@
 //!   [`testing::worker!`](testing::worker) instead.
 //! - [`Pool`] runs tasks in processes: [`Pool::submit`] gives a [`Handle`] to wait for or to await,
 //!   [`Pool::map`] an iterator or a stream of results; [`Pool::options`] sets timeouts and retries.
+//! - [`Pool::threads`] makes a [`ThreadPool`] with the same methods, for closures as well.
 //! - [`Error`] says how a task ended that has no result.
 //!
 //! # Features
@@ -82,6 +83,8 @@ mod tasks;
 #[cfg(not(loom))]
 pub mod testing;
 #[cfg(not(loom))]
+mod threads;
+#[cfg(not(loom))]
 mod worker;
 
 #[cfg(not(loom))]
@@ -109,6 +112,8 @@ pub use pool::Pool;
 pub use task::Exit;
 #[cfg(not(loom))]
 pub use tasks::Task;
+#[cfg(not(loom))]
+pub use threads::{ThreadBuilder, ThreadPool};
 #[cfg(not(loom))]
 pub use worker::is_cancelled;
 

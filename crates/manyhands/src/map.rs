@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use futures_core::Stream;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::handle::Handle;
 
 /// Tasks under way at once, at the least, unless told otherwise.
@@ -404,17 +404,5 @@ impl Wake for Key {
         if let Some(waker) = waker {
             waker.wake();
         }
-    }
-}
-
-impl<T> Handle<T> {
-    /// The pool took no task, and will take none.
-    fn is_refused(&self) -> bool {
-        self.refusal().is_some_and(|error| {
-            !matches!(
-                error,
-                Error::Encode { .. } | Error::Unsupported(_) | Error::Io(_)
-            )
-        })
     }
 }

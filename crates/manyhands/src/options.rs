@@ -9,6 +9,7 @@ use crate::handle::Handle;
 use crate::map::Map;
 use crate::task::Limits;
 use crate::tasks::Task;
+use crate::{thread, threads};
 
 /// A pool with limits, from [`Pool::options`](crate::Pool::options): what is submitted here has
 /// them.
@@ -39,21 +40,39 @@ use crate::tasks::Task;
 /// ```
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
-    core: &'a Arc<Core>,
+    on: On<'a>,
     limits: Limits,
 }
 
+#[derive(Clone, Copy)]
+enum On<'a> {
+    Processes(&'a Arc<Core>),
+    Threads(&'a Arc<thread::ThreadPool>),
+}
+
 impl<'a> Options<'a> {
-    pub(crate) fn new(core: &'a Arc<Core>) -> Self {
+    pub(crate) fn of_processes(core: &'a Arc<Core>) -> Self {
         Self {
-            core,
+            on: On::Processes(core),
+            limits: Limits::default(),
+        }
+    }
+
+    pub(crate) fn of_threads(pool: &'a Arc<thread::ThreadPool>) -> Self {
+        Self {
+            on: On::Threads(pool),
             limits: Limits::default(),
         }
     }
 
     /// How long each attempt may take, from the moment at which it begins. One that takes longer
-    /// is stopped: an `async fn` is dropped when it next waits, a plain function's worker is
-    /// killed.
+    /// is stopped: an `async fn` is dropped when it next waits, a plain function's worker process
+    /// is killed.
+    ///
+    /// On a pool of threads a plain function can only be told, see
+    /// [`is_cancelled`](crate::is_cancelled); whoever waits gets
+    /// [`Error::TimedOut`](crate::Error::TimedOut) all the same. The timeout is there for all
+    /// attempts together.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.limits.timeout = Some(timeout);
@@ -69,12 +88,11 @@ impl<'a> Options<'a> {
     }
 
     /// As [`Pool::submit`](crate::Pool::submit), with these limits.
-    #[allow(
-        clippy::needless_pass_by_value,
-        reason = "what is sent away is no longer here"
-    )]
     pub fn submit<F: Task>(&self, _task: F, input: F::Input) -> Handle<F::Output> {
-        self.core.submit::<F>(&input, self.limits)
+        match self.on {
+            On::Processes(core) => core.submit::<F>(&input, self.limits),
+            On::Threads(pool) => threads::submit::<F>(pool, input, self.limits),
+        }
     }
 
     /// As [`Pool::map`](crate::Pool::map), with these limits for each of its tasks.
@@ -83,21 +101,35 @@ impl<'a> Options<'a> {
         F: Task,
         I: IntoIterator<Item = F::Input>,
     {
-        let concurrency = match F::KIND {
-            Kind::Function => 1,
-            Kind::Coroutine => self.core.concurrency,
-        };
-        let buffer = self.core.workers.saturating_mul(concurrency);
-        let (core, limits) = (self.core.clone(), self.limits);
-        let submit = Box::new(move |input: F::Input| core.submit::<F>(&input, limits));
-        Map::new(inputs.into_iter(), submit, buffer)
+        let (inputs, limits) = (inputs.into_iter(), self.limits);
+        match self.on {
+            On::Processes(core) => {
+                let core = core.clone();
+                let concurrency = match F::KIND {
+                    Kind::Function => 1,
+                    Kind::Coroutine => core.concurrency,
+                };
+                let at_once = core.workers.saturating_mul(concurrency);
+                let submit = move |input: F::Input| core.submit::<F>(&input, limits);
+                Map::new(inputs, Box::new(submit), at_once)
+            }
+            On::Threads(pool) => {
+                let pool = pool.clone();
+                let (functions, coroutines) = pool.capacity();
+                let at_once = match F::KIND {
+                    Kind::Function => functions,
+                    Kind::Coroutine => coroutines,
+                };
+                let submit = move |input| threads::submit::<F>(&pool, input, limits);
+                Map::new(inputs, Box::new(submit), at_once)
+            }
+        }
     }
 }
 
 impl std::fmt::Debug for Options<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Options")
-            .field("pool", &self.core.name)
             .field("timeout", &self.limits.timeout)
             .field("retries", &self.limits.retries)
             .finish()

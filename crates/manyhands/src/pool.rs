@@ -12,6 +12,7 @@ use crate::map::Map;
 use crate::options::Options;
 use crate::task::Limits;
 use crate::tasks::Task;
+use crate::threads::ThreadBuilder;
 
 /// How long the end of killed workers may take before a pool that is dropped leaves them to
 /// the system (one may hang in a system call that no signal reaches).
@@ -62,6 +63,27 @@ impl Pool {
     /// Settings for a pool, to be finished by [`Builder::build`].
     pub fn builder() -> Builder {
         Builder::default()
+    }
+
+    /// Settings for a pool of threads with the same methods, to be finished by
+    /// [`ThreadBuilder::build`]; needs no [`init`](crate::init()).
+    ///
+    /// ```
+    /// use manyhands::{Pool, task};
+    ///
+    /// #[task]
+    /// fn square(n: u64) -> u64 {
+    ///     n * n
+    /// }
+    ///
+    /// let pool = Pool::threads().workers(2).build();
+    /// assert_eq!(pool.submit(square, 5).wait()?, 25);
+    /// let offset = 7; // closures, too
+    /// assert_eq!(pool.spawn(move || square(3) + offset).wait()?, 16);
+    /// # Ok::<(), manyhands::Error>(())
+    /// ```
+    pub fn threads() -> ThreadBuilder {
+        ThreadBuilder::default()
     }
 
     pub(crate) fn new(core: Core) -> Self {
@@ -151,7 +173,7 @@ impl Pool {
     /// }
     /// ```
     pub fn options(&self) -> Options<'_> {
-        Options::new(&self.core)
+        Options::of_processes(&self.core)
     }
 
     /// Takes no more tasks, waits until all have ended, and until the workers have.
@@ -190,7 +212,8 @@ impl Pool {
         self.core.engine().kill();
     }
 
-    /// The numbers of the worker processes that there are at the moment.
+    /// The numbers of the worker processes that there are at the moment, as far as the pool has
+    /// taken note of them; fewer than there are workers while some are being started.
     #[must_use]
     pub fn pids(&self) -> Vec<u32> {
         let workers = self.core.engine().status().workers;

@@ -73,6 +73,9 @@ pub trait Task: Copy + Send + Sync + 'static {
     fn encode<'a>(input: &'a Self::Input, to: &mut Encoder<'a>);
 
     #[doc(hidden)]
+    fn decode_input(input: &Source<'_>) -> Result<Self::Input, Failure>;
+
+    #[doc(hidden)]
     fn decode(output: &Source<'_>) -> Result<Self::Output, Failure>;
 }
 

@@ -45,6 +45,7 @@ impl Registration {
         }
     }
 
+    #[cfg(feature = "tokio")]
     pub(crate) fn name(&self) -> &'static str {
         self.name
     }

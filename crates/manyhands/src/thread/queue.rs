@@ -27,11 +27,11 @@ impl Crew {
     }
 
     pub(super) fn searching(self) -> usize {
-        (self.0 / SEARCHING & FIELD) as usize
+        ((self.0 / SEARCHING) & FIELD) as usize
     }
 
     pub(super) fn sleeping(self) -> usize {
-        (self.0 / SLEEPING & FIELD) as usize
+        ((self.0 / SLEEPING) & FIELD) as usize
     }
 }
 

@@ -42,7 +42,8 @@ thread_local! {
 /// ```
 #[must_use]
 pub fn is_cancelled() -> bool {
-    CURRENT.with_borrow(|current| current.as_ref().is_some_and(|flag| flag.is_set()))
+    let here = CURRENT.with_borrow(|current| current.as_ref().is_some_and(|flag| flag.is_set()));
+    here || crate::thread::is_cancelled()
 }
 
 /// While this lives, the calling thread runs a task; then again what it ran before.

@@ -52,6 +52,7 @@ pub(crate) struct Initializer {
 /// What both lanes share.
 struct Worker {
     seat: Arc<Seat>,
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code, reason = "for coroutines"))]
     concurrency: usize,
     /// Tasks that it may still begin.
     left: AtomicU64,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use manyhands::{Handle, Map, Pool, Result, Task};
+use manyhands::{Handle, Map, Pool, Result, Task, ThreadPool};
 
 /// A pool under test.
 pub trait Backend: Sized + Send + Sync + std::fmt::Debug {
@@ -61,6 +61,47 @@ impl Backend for Pool {
 
     fn shutdown(self) -> Result<()> {
         self.shutdown()
+    }
+
+    fn kill(&self) {
+        self.kill();
+    }
+}
+
+impl Backend for ThreadPool {
+    fn start(workers: usize) -> Self {
+        Pool::threads().workers(workers).build()
+    }
+
+    fn submit<F: Task>(&self, task: F, input: F::Input) -> Handle<F::Output> {
+        self.submit(task, input)
+    }
+
+    fn limited<F: Task>(
+        &self,
+        timeout: Option<Duration>,
+        retries: u32,
+        task: F,
+        input: F::Input,
+    ) -> Handle<F::Output> {
+        let options = self.options().retries(retries);
+        match timeout {
+            Some(timeout) => options.timeout(timeout).submit(task, input),
+            None => options.submit(task, input),
+        }
+    }
+
+    fn map<F, I>(&self, task: F, inputs: I) -> Map<I::IntoIter, F::Output>
+    where
+        F: Task,
+        I: IntoIterator<Item = F::Input>,
+    {
+        self.map(task, inputs)
+    }
+
+    fn shutdown(self) -> Result<()> {
+        self.shutdown();
+        Ok(())
     }
 
     fn kill(&self) {

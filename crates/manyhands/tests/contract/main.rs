@@ -52,6 +52,15 @@ macro_rules! contract {
                 })*
             })*
         }
+
+        mod threads {
+            $(mod $module {
+                $(#[test]
+                fn $test() {
+                    crate::$module::$test::<manyhands::ThreadPool>();
+                })*
+            })*
+        }
     };
 }
 
