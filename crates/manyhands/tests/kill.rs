@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::marks::{MARKS_FILE, Marks};
+use common::random::Random;
 use common::worker::MARK;
 use common::{Tester, number, proc};
 use manyhands::Kind;
@@ -16,18 +17,6 @@ use manyhands::task::{Exit, Outcome};
 #[test]
 fn worker_entry() {
     common::become_worker_if_asked();
-}
-
-/// xorshift, see Marsaglia 2003.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
 }
 
 const TASKS: usize = 16 << 20;

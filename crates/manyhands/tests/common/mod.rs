@@ -7,6 +7,7 @@
 
 pub mod marks;
 pub mod proc;
+pub mod random;
 pub mod worker;
 
 use std::os::fd::{AsRawFd, OwnedFd};

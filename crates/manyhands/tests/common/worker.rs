@@ -39,6 +39,8 @@ pub fn item(operation: u8, argument: u64) -> [u8; 9] {
 pub const FAIL: u64 = 0;
 pub const PERISH: u64 = 1;
 pub const OVERRUN: u64 = 2;
+/// Does not fail, but takes so many microseconds as `bad` says.
+pub const TAKE: u64 = 3;
 
 /// The input of "attempt": counts under `id`, and fails in this way as long as it counts no more
 /// than `bad`; gives the double of `id` after that.
@@ -172,6 +174,10 @@ fn run(lane: &mut Lane, mut job: Job, names: &mut HashMap<u64, String>) {
         let marks = marks();
         marks.begin(id);
         match way {
+            TAKE => {
+                spin(bad);
+                lane.complete(&job, 0, &[&(id * 2).to_le_bytes()]).unwrap();
+            }
             _ if u64::from(marks.begun(id)) > bad => {
                 lane.complete(&job, 0, &[&(id * 2).to_le_bytes()]).unwrap();
             }
@@ -222,6 +228,13 @@ fn die() -> ! {
     unreachable!("SIGKILL came");
 }
 
+fn spin(micros: u64) {
+    let end = Instant::now() + Duration::from_micros(micros);
+    while Instant::now() < end {
+        std::hint::spin_loop();
+    }
+}
+
 fn marks() -> &'static Marks {
     static MARKS: OnceLock<Marks> = OnceLock::new();
     MARKS.get_or_init(|| Marks::open(&std::env::var(MARKS_FILE).unwrap()))
@@ -230,10 +243,7 @@ fn marks() -> &'static Marks {
 /// Says that the task `id` has begun, and gives back its double.
 fn mark(id: u64) -> Vec<u8> {
     marks().begin(id);
-    let end = Instant::now() + Duration::from_micros(id * 7 % 120);
-    while Instant::now() < end {
-        std::hint::spin_loop();
-    }
+    spin(id * 7 % 120);
     (id * 2).to_le_bytes().to_vec()
 }
 
@@ -273,10 +283,7 @@ fn operate(name: &str, input: &[u8]) -> Vec<u8> {
             count.to_le_bytes().to_vec()
         }
         "spin" => {
-            let end = Instant::now() + Duration::from_micros(number());
-            while Instant::now() < end {
-                std::hint::spin_loop();
-            }
+            spin(number());
             number().to_le_bytes().to_vec()
         }
         "panic" => panic!("{} is not to my taste", String::from_utf8_lossy(input)),
