@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
 use manyhands::thread::ThreadPool;
+use rustix::time::{ClockId, clock_gettime};
 
 /// Tasks that are submitted at once.
 const BURST: usize = 100_000;
@@ -78,10 +79,22 @@ fn tokio_trips(all: &Contestants, count: usize) {
     });
 }
 
-fn measure(all: &Contestants, play: Play, count: usize) -> Duration {
-    let begun = Instant::now();
+/// Time of the processor that all threads of this process have used.
+fn used() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Time a task on the clock, and of the processor.
+fn measure(all: &Contestants, play: Play, count: usize) -> [Duration; 2] {
+    let (begun, before) = (Instant::now(), used());
     play(all, count);
-    begun.elapsed() / u32::try_from(count).unwrap()
+    [begun.elapsed(), used() - before].map(|time| time / u32::try_from(count).unwrap())
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
 }
 
 fn side_by_side(all: &Contestants, title: &str, count: usize, plays: [(&str, Play); 3]) {
@@ -95,14 +108,20 @@ fn side_by_side(all: &Contestants, title: &str, count: usize, plays: [(&str, Pla
             }
         }
     }
-    let medians = times.map(|mut times| {
-        times.sort();
-        times[TURNS / 2]
+    let medians = times.map(|times| {
+        let column = |at: usize| median(times.iter().map(|time| time[at]).collect());
+        [column(0), column(1)]
     });
-    println!("{title}, median of {TURNS} turns");
-    for ((name, _), median) in plays.iter().zip(medians) {
-        let ratio = median.as_secs_f64() / medians[0].as_secs_f64();
-        println!("    {name:<28} {median:>10.1?} a task  {ratio:>6.2} x the first");
+    println!("{title}, median of {TURNS} turns (a task, and what it takes of the first's time)");
+    for ((name, _), times) in plays.iter().zip(medians) {
+        let ratio = |at: usize| times[at].as_secs_f64() / medians[0][at].as_secs_f64();
+        println!(
+            "    {name:<28} {:>9.1?} {:>6.2} x    processor {:>9.1?} {:>6.2} x",
+            times[0],
+            ratio(0),
+            times[1],
+            ratio(1)
+        );
     }
 }
 

@@ -72,7 +72,12 @@ impl Worker for Crew {
         self.initialize()?;
         self.seats().push(seat.clone());
         while let Some(job) = source.wait_next() {
-            job.run(source, &seat);
+            let mut next = Some(job);
+            while let Some(job) = next {
+                job.run(source, &seat);
+                next = source.try_next();
+            }
+            seat.clear();
         }
         self.seats().retain(|known| !Arc::ptr_eq(known, &seat));
         Ok(())

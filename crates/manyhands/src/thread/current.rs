@@ -1,7 +1,7 @@
 //! Which task the calling thread runs, and what each thread of a pool runs.
 
 use std::cell::RefCell;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::error::Error;
 
@@ -14,23 +14,30 @@ pub(super) trait Running: Send + Sync {
     fn stop_running(&self, why: Error);
 }
 
-/// A thread of a pool, and what it runs.
+/// A thread of a pool, and what it runs, or ran last. It keeps nothing of the task alive but the
+/// memory, and that only until there is nothing to do.
 #[derive(Default)]
 pub(super) struct Seat {
-    task: Mutex<Option<Arc<dyn Running>>>,
+    task: Mutex<Option<Weak<dyn Running>>>,
 }
 
 impl Seat {
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<dyn Running>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Weak<dyn Running>>> {
         self.task.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn set(&self, task: Option<Arc<dyn Running>>) -> Option<Arc<dyn Running>> {
-        std::mem::replace(&mut *self.lock(), task)
+    pub(super) fn set(&self, task: &Arc<dyn Running>) {
+        let before = self.lock().replace(Arc::downgrade(task));
+        drop(before);
+    }
+
+    pub(super) fn clear(&self) {
+        let before = self.lock().take();
+        drop(before);
     }
 
     pub(super) fn task(&self) -> Option<Arc<dyn Running>> {
-        self.lock().clone()
+        self.lock().as_ref()?.upgrade()
     }
 }
 

@@ -8,7 +8,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use tokio::runtime::{Builder, Handle as RuntimeHandle, Runtime};
 use tokio::sync::Semaphore;
@@ -21,6 +20,7 @@ use super::handle::{Pending, Result};
 use super::job::{finish, wake};
 use super::outcome::{Cell, Seen, Waiter};
 use crate::panic::{catch, drop_quietly};
+use crate::sys::clock;
 
 /// The part of a pool that runs futures.
 pub(super) struct Futures {
@@ -108,7 +108,7 @@ impl Futures {
                 let Ok(_permit) = permits.acquire_owned().await else {
                     return;
                 };
-                let Some((future, waiter)) = task.cell.begin(Instant::now()) else {
+                let Some((future, waiter)) = task.cell.begin(clock::coarse()) else {
                     return;
                 };
                 if let Some(waiter) = waiter {

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use super::clock::Alarm;
 use super::error::Error;
 use super::linger;
-use super::outcome::{Seen, Waiter};
+use super::outcome::{Seen, Since, Waiter};
 use super::parker::Sleeper;
+use crate::sys::clock;
 
 /// How a task on threads ended.
 pub(super) type Result<T> = std::result::Result<T, Error>;
@@ -126,7 +127,7 @@ impl<T> Handle<T> {
     pub fn is_done(&self) -> bool {
         match self.task.glance() {
             Seen::Queued => false,
-            Seen::Running(since) => self.limit.is_some_and(|limit| since.elapsed() >= limit),
+            Seen::Running(since) => self.limit.is_some_and(|limit| ran(since) >= limit),
             Seen::Done(_) | Seen::Taken => true,
         }
     }
@@ -179,7 +180,11 @@ impl<T> Handle<T> {
     }
 
     fn block(&mut self, deadline: Option<Instant>) -> Option<Result<T>> {
-        linger::wait(|| self.task.is_done());
+        if linger::wait(|| self.task.is_done())
+            && let Seen::Done(result) = self.task.look(&mut || None)
+        {
+            return Some(result);
+        }
         Sleeper::with(|sleeper| {
             loop {
                 let until = match self.look(&sleeper.waker, true) {
@@ -216,9 +221,9 @@ impl<T> Handle<T> {
                     let Some(limit) = self.limit else {
                         return Err(None);
                     };
-                    let ran = since.elapsed();
+                    let ran = ran(since);
                     if ran < limit {
-                        return Err(since.checked_add(limit));
+                        return Err(Instant::now().checked_add(limit - ran));
                     }
                     // It may have ended just before; the next look tells.
                     self.task.stop(Error::TimedOut { ran });
@@ -226,6 +231,11 @@ impl<T> Handle<T> {
             }
         }
     }
+}
+
+/// How long a task has run.
+fn ran(since: Since) -> Duration {
+    Duration::from_nanos(clock::now().saturating_sub(since))
 }
 
 impl<T> Future for Handle<T> {

@@ -1,7 +1,6 @@
 //! A closure as a task: one allocation, from its submission to its outcome.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::crew::Crew;
 use super::current::{Running, Seat};
@@ -10,6 +9,7 @@ use super::handle::{Pending, Result};
 use super::outcome::{Cell, Ended, Seen, Waiter};
 use super::source::Source;
 use crate::panic::{catch, drop_quietly};
+use crate::sys::clock;
 
 /// What a pool's executor moves.
 pub(super) trait Job: Send + Sync {
@@ -67,13 +67,15 @@ where
     T: Send + 'static,
 {
     fn run(self: Arc<Self>, source: &mut Source<'_, Crew>, seat: &Seat) {
-        let Some((work, waiter)) = self.cell.begin(Instant::now()) else {
+        let Some((work, waiter)) = self.cell.begin(clock::coarse()) else {
             return;
         };
         if let Some(waiter) = waiter {
             wake(waiter);
         }
-        seat.set(Some(self.clone()));
+        let task: Arc<dyn Running> = self.clone();
+        seat.set(&task);
+        drop(task);
         if source.worker().is_killed() {
             // The killer may have looked at the seat before.
             self.stopped(Error::Cancelled);
@@ -84,7 +86,6 @@ where
         } else {
             catch(work).map_err(Error::Panicked)
         };
-        seat.set(None);
 
         source.finishing();
         let Ended { waiter, late, .. } = self.cell.end(result);

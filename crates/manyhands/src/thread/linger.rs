@@ -5,9 +5,9 @@
 //! submits, and as long as it pays: a thread that looks in vain loses its patience, and gets it
 //! back when its sleeps turn out to have been short.
 
-use std::hint;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
+use std::{hint, thread};
 
 use super::queue::Queue;
 use crate::sys::cores;
@@ -38,50 +38,74 @@ impl Default for Patience {
 impl Patience {
     /// Looks for a job until there is one, or it is time to sleep.
     pub(super) fn look<J>(&mut self, queue: &Queue<J>) {
-        let begun = Instant::now();
         if let Some(slept_at) = self.looked_until.take()
-            && begun.duration_since(slept_at) < SHORT
+            && slept_at.elapsed() < SHORT
         {
             self.left = MOST.min(self.left + 2);
         }
-        if self.left == 0 || queue.crew().searching() > 1 || usable_cores() < 2 {
-            self.looked_until = Some(begun);
-            return;
-        }
-        let mut pause = 1;
-        loop {
-            for _ in 0..pause {
-                hint::spin_loop();
-            }
-            pause = 64.min(pause * 2);
-            if queue.has_jobs() || queue.is_closed() {
+        if self.left > 0 && queue.crew().searching() == 1 && usable_cores() > 1 {
+            let found = || queue.has_jobs() || queue.is_closed();
+            // Most often it is found in the first moment, without a look at the clock.
+            if spin(found) || spin_until(found, Instant::now() + LOOK) {
                 self.left = MOST.min(self.left + 1);
                 return;
             }
-            let now = Instant::now();
-            if now.duration_since(begun) > LOOK {
-                self.left -= 1;
-                self.looked_until = Some(now);
-                return;
-            }
+            self.left -= 1;
         }
+        self.looked_until = Some(Instant::now());
     }
 }
 
-/// Before a thread sleeps until something is done: waits for it without sleeping, about as long as
-/// falling asleep takes.
-pub(super) fn wait(mut done: impl FnMut() -> bool) {
-    if usable_cores() < 2 {
-        return;
-    }
-    let mut pause = 1;
-    while pause <= 64 && !done() {
-        for _ in 0..pause {
+/// Pauses between two looks, at the most.
+const PAUSES: u32 = 16;
+
+/// Looks for as long as falling asleep would take; tells whether it was found.
+fn spin(found: impl Fn() -> bool) -> bool {
+    let mut pauses = 1;
+    while pauses <= PAUSES {
+        if found() {
+            return true;
+        }
+        for _ in 0..pauses {
             hint::spin_loop();
         }
-        pause *= 2;
+        pauses *= 2;
     }
+    found()
 }
+
+fn spin_until(found: impl Fn() -> bool, end: Instant) -> bool {
+    while !found() {
+        if Instant::now() >= end {
+            return false;
+        }
+        for _ in 0..PAUSES {
+            hint::spin_loop();
+        }
+        // Whoever was woken may have been put onto this very core.
+        thread::yield_now();
+    }
+    true
+}
+
+/// Before a thread sleeps until something is done: waits for it for a moment without sleeping;
+/// tells whether it is done.
+pub(super) fn wait(done: impl Fn() -> bool) -> bool {
+    if done() {
+        return true;
+    }
+    if usable_cores() < 2 {
+        return false;
+    }
+    // The thread that does it may be ready to run, on this very core.
+    spin(&done)
+        || (0..YIELDS).any(|_| {
+            thread::yield_now();
+            done()
+        })
+}
+
+const YIELDS: u32 = 2;
 
 fn usable_cores() -> usize {
     static CORES: OnceLock<usize> = OnceLock::new();

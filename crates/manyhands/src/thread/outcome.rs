@@ -7,7 +7,6 @@
 use std::mem;
 use std::sync::PoisonError;
 use std::task::Waker;
-use std::time::Instant;
 
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 
@@ -26,9 +25,12 @@ impl Waiter {
     }
 }
 
+/// When a task began, by the coarse clock.
+pub(super) type Since = u64;
+
 enum Stage<W, O> {
     Queued(W),
-    Running(Instant),
+    Running(Since),
     Done(O),
     Taken,
 }
@@ -53,7 +55,7 @@ pub(super) struct Cell<W, O> {
 /// What a look at a task found.
 pub(super) enum Seen<O> {
     Queued,
-    Running(Instant),
+    Running(Since),
     /// It has ended, and this is the outcome: the cell has it no more.
     Done(O),
     /// It has ended, and the outcome was taken before.
@@ -95,9 +97,15 @@ impl<W, O> Cell<W, O> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Only under the lock, so that a load and a store will do.
+    fn raise(&self, flag: u64) {
+        let flags = self.flags.load(Ordering::Relaxed);
+        self.flags.store(flags | flag, Ordering::Release);
+    }
+
     /// Gives the work to the one who will run it, if it is still there, and a waiter that is to be
     /// told so.
-    pub(super) fn begin(&self, now: Instant) -> Option<(W, Option<Waiter>)> {
+    pub(super) fn begin(&self, now: Since) -> Option<(W, Option<Waiter>)> {
         let mut inner = self.lock();
         match mem::replace(&mut inner.stage, Stage::Running(now)) {
             Stage::Queued(work) => {
@@ -122,7 +130,7 @@ impl<W, O> Cell<W, O> {
         self.end_if(outcome, |stage| match stage {
             Stage::Queued(_) => true,
             Stage::Running(_) => {
-                self.flags.fetch_or(TOLD, Ordering::Release);
+                self.raise(TOLD);
                 true
             }
             Stage::Done(_) | Stage::Taken => false,
@@ -143,7 +151,7 @@ impl<W, O> Cell<W, O> {
             Stage::Queued(work) => Some(work),
             _ => None,
         };
-        self.flags.fetch_or(ENDED, Ordering::Release);
+        self.raise(ENDED);
         Ended {
             waiter,
             work,

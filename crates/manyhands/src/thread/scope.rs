@@ -28,6 +28,25 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Runs tasks that may borrow what lives for `'scope`; see
 /// [`ThreadPool::scope`](super::ThreadPool::scope).
+///
+/// What lives inside of the callback only cannot be borrowed, since tasks may go on after it:
+///
+/// ```compile_fail,E0373
+/// let pool = manyhands::thread::ThreadPool::builder().build();
+/// pool.scope(|scope| {
+///     let local = String::from("gone too early");
+///     scope.spawn(|| println!("{local}"));
+/// })
+/// .unwrap();
+/// ```
+///
+/// Nor can the scope be taken out of the callback:
+///
+/// ```compile_fail,E0521
+/// let pool = manyhands::thread::ThreadPool::builder().build();
+/// let mut out = None;
+/// pool.scope(|scope| out = Some(scope)).unwrap();
+/// ```
 pub type Scope<'scope, 'env> = Lender<'scope, 'env, Context<'env>>;
 
 /// What belongs to a scope besides its borrows.
@@ -67,13 +86,13 @@ impl Waiting {
 impl Job for Waiting {
     fn run(self: Arc<Self>, source: &mut Source<'_, Crew>, seat: &Seat) {
         if let Some(task) = self.next() {
-            seat.set(Some(self.clone()));
+            let running: Arc<dyn Running> = self.clone();
+            seat.set(&running);
             if source.worker().is_killed() {
                 self.stop_running(Error::Cancelled);
             }
             // Its own panics it has caught.
             drop_quietly(catch(task));
-            seat.set(None);
         }
     }
 
