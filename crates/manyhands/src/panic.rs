@@ -37,7 +37,6 @@ enum Trace {
 
 impl Panic {
     /// A panic that was told of in words, by another process for example.
-    #[allow(dead_code, reason = "for panics that come from worker processes")]
     pub(crate) fn new(message: String, location: Option<String>, backtrace: String) -> Self {
         Self(Arc::new(Inner {
             message,

@@ -10,7 +10,11 @@ use super::error::{ArenaError, BadSpan};
 use super::ground::Ground;
 use super::ledger::Size;
 use crate::sys::forked::ProcessMark;
+use crate::sys::heap;
 use crate::sys::mapping::{Access, Mapping};
+
+/// From this size on, making the pages of a new vector takes longer than copying into them.
+const LARGE: usize = 4 << 20;
 
 /// The reader's side of an arena: payloads mapped for loads only, the span table for stores too.
 ///
@@ -222,12 +226,36 @@ impl SpanGuard {
     /// The payload in a vector of its own.
     #[must_use]
     pub fn to_vec(&self) -> Vec<u8> {
-        let len = self.len();
+        // SAFETY: the range is the whole span.
+        unsafe { self.vec(0, self.len()) }
+    }
+
+    /// `len` bytes from `offset` on, in a vector of their own.
+    ///
+    /// # Errors
+    /// [`ArenaError::BadSpan`] if they do not all lie within the span.
+    pub fn part_to_vec(&self, offset: usize, len: usize) -> Result<Vec<u8>, ArenaError> {
+        match offset.checked_add(len) {
+            // SAFETY: the range was just checked.
+            Some(end) if end <= self.len() => Ok(unsafe { self.vec(offset, len) }),
+            _ => Err(ArenaError::BadSpan {
+                span: self.span,
+                reason: BadSpan::OutOfRange,
+            }),
+        }
+    }
+
+    /// # Safety
+    /// `offset + len` is at most the span's length.
+    unsafe fn vec(&self, offset: usize, len: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(len);
-        // SAFETY: the vector has room for `len` bytes, and all of them are set before its
-        // length says so.
+        if len >= LARGE {
+            heap::use_huge_pages(bytes.as_mut_ptr(), len);
+        }
+        // SAFETY: the range is the caller's promise; the vector has room for `len` bytes, and
+        // all of them are set before its length says so.
         unsafe {
-            self.copy(0, bytes.as_mut_ptr(), len);
+            self.copy(offset, bytes.as_mut_ptr(), len);
             bytes.set_len(len);
         }
         bytes

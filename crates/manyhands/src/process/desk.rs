@@ -26,6 +26,16 @@ pub struct Function {
     pub(super) arena: Arc<Arena>,
 }
 
+impl Function {
+    /// Where its definition lies in the parent's arena; see [`Seat::look_up`].
+    ///
+    /// [`Seat::look_up`]: super::Seat::look_up
+    #[must_use]
+    pub fn span(&self) -> SpanRef {
+        self.definition.span
+    }
+}
+
 impl Drop for Function {
     fn drop(&mut self) {
         self.arena.release(self.definition.span);

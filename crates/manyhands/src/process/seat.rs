@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags};
 
 use super::lane::Lane;
 use super::welcome::{self, Answer, Place};
-use crate::arena::{Arena, ArenaConfig, ArenaView};
+use crate::arena::{Arena, ArenaConfig, ArenaError, ArenaView, SpanGuard, SpanRef};
 use crate::board::state::Owner;
 use crate::board::{Board, Kind, WorkerPhase};
 use crate::sys::channel::Channel;
@@ -65,6 +65,14 @@ impl Seat {
     #[must_use]
     pub fn worker(&self) -> usize {
         self.place.worker
+    }
+
+    /// What lies in the parent's arena, to be read in place.
+    ///
+    /// # Errors
+    /// There is no such payload.
+    pub fn look_up(&self, span: SpanRef) -> Result<SpanGuard, ArenaError> {
+        self.inputs.peek(span)
     }
 
     pub(super) fn owner(&self, kind: Kind) -> Owner {

@@ -10,8 +10,12 @@ pub mod forked;
 pub mod heap;
 pub mod mapping;
 pub mod memfd;
+pub(crate) mod naming;
 pub mod parker;
 pub mod pidfd;
+#[cfg(all(feature = "tokio", not(loom)))]
+pub(crate) mod readable;
 pub(crate) mod scoped;
 pub mod signals;
+pub(crate) mod stdin;
 pub mod timer;

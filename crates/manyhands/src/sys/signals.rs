@@ -59,6 +59,26 @@ pub fn is_main_thread() -> bool {
     rustix::thread::gettid() == rustix::process::getpid()
 }
 
+/// Ctrl-C is the parent's affair: this process does nothing about it from now on. (A handler, since
+/// to ignore the signal would be inherited by every program that a task starts.) Where the signal
+/// is ignored already, it stays so.
+pub fn leave_interrupts_to_the_parent() {
+    extern "C" fn nothing(_signal: libc::c_int) {}
+    let mut before = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: a zeroed sigaction is a valid one (no flags, an empty mask, the default handler).
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as libc::sighandler_t;
+    action.sa_flags = libc::SA_RESTART;
+    // SAFETY: each call reads a valid action or null, and fills `before`, which lives here; the
+    // handler touches nothing, so it may run at any moment.
+    unsafe {
+        let known = libc::sigaction(libc::SIGINT, std::ptr::null(), before.as_mut_ptr());
+        if known == 0 && before.assume_init().sa_sigaction == libc::SIG_DFL {
+            libc::sigaction(libc::SIGINT, &raw const action, std::ptr::null_mut());
+        }
+    }
+}
+
 /// Sets this thread's mask to `mask`, or to all signals; gives the one before.
 fn set_mask(mask: Option<libc::sigset_t>) -> libc::sigset_t {
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();

@@ -52,6 +52,8 @@ pub struct Handle<T> {
     limit: Option<Duration>,
     /// Set while somebody awaits a task that has a deadline.
     alarm: Option<Alarm>,
+    /// The pool did not take the task.
+    refused: bool,
 }
 
 const TAKEN: &str = "the handle has given its result already; wait for it, or poll it, only once";
@@ -62,7 +64,20 @@ impl<T> Handle<T> {
             task,
             limit: None,
             alarm: None,
+            refused: false,
         }
+    }
+
+    /// Of a task that the pool did not take.
+    pub(super) fn refused(task: Arc<dyn Pending<T>>) -> Self {
+        Self {
+            refused: true,
+            ..Self::new(task)
+        }
+    }
+
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refused
     }
 
     /// Blocks the calling thread until the task has ended, and gives its result.

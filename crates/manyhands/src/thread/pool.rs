@@ -145,7 +145,7 @@ impl ThreadPool {
         let job: Arc<dyn Job> = task.clone();
         match self.executor.execute(job) {
             Ok(()) => Handle::new(task),
-            Err(rejected) => Handle::new(refused(rejected.why.into())),
+            Err(rejected) => Handle::refused(refused(rejected.why.into())),
         }
     }
 
@@ -179,7 +179,7 @@ impl ThreadPool {
     {
         match self.futures.spawn(future) {
             Ok(task) => Handle::new(task),
-            Err(why) => Handle::new(refused(why)),
+            Err(why) => Handle::refused(refused(why)),
         }
     }
 
@@ -226,15 +226,19 @@ impl ThreadPool {
     ///
     /// In a task of the same pool it does not wait, since it would wait for itself.
     pub fn shutdown(self) {
+        Arc::new(self).shutdown_shared();
+    }
+
+    /// As [`shutdown`](Self::shutdown), where others may hold the pool as well.
+    pub(crate) fn shutdown_shared(self: Arc<Self>) {
         self.close();
         if self.is_inside() {
-            let pool = Arc::new(self);
-            let waits = pool.clone();
+            let waits = self.clone();
             let waiter = thread::Builder::new().name("manyhands-shutdown".to_owned());
             if waiter.spawn(move || waits.join()).is_err() {
                 // Without a thread that waits for the tasks it stays for ever, which is better
                 // than to drop it, and with it the tasks.
-                mem::forget(pool);
+                mem::forget(self);
             }
         } else {
             self.join();

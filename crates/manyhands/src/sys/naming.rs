@@ -1,0 +1,15 @@
+//! What a thread is called in lists of processes; prctl(2), `PR_SET_NAME`.
+
+use std::ffi::CString;
+
+/// The kernel keeps so many bytes.
+const MOST: usize = 15;
+
+/// Names the calling thread; a process goes by the name of its main thread.
+pub(crate) fn name_thread(name: &str) {
+    let name: Vec<u8> = name.bytes().filter(|byte| *byte != 0).take(MOST).collect();
+    if let Ok(name) = CString::new(name) {
+        // Of no consequence but in such lists.
+        let _named = rustix::thread::set_name(&name);
+    }
+}
