@@ -76,8 +76,6 @@ impl Desk {
         Ok(())
     }
 
-    /// `doomed` is the first item that a worker had not begun whose end was decided.
-    #[expect(clippy::too_many_arguments, reason = "all that is known of the death")]
     /// May the slot of a task that has not ended be in this state?
     fn is_possible(&self, index: u32, state: SlotState) -> bool {
         let owner = state.owner();
@@ -90,6 +88,8 @@ impl Desk {
             }
     }
 
+    /// `doomed` is the first item that a worker had not begun whose end was decided.
+    #[expect(clippy::too_many_arguments, reason = "all that is known of the death")]
     fn recover_batch(
         &mut self,
         board: &Board,
