@@ -37,7 +37,7 @@ enum Trace {
 
 impl Panic {
     /// A panic that was told of in words, by another process for example.
-    #[allow(dead_code, reason = "for panics that come from worker processes")]
+    #[allow(dead_code, reason = "for panics that worker processes tell of")]
     pub(crate) fn new(message: String, location: Option<String>, backtrace: String) -> Self {
         Self(Arc::new(Inner {
             message,
@@ -294,7 +294,7 @@ mod tests {
         static CALLS: AtomicUsize = AtomicUsize::new(0);
         let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            if info.payload_as_str() == Some("for the program") {
+            if info.payload().downcast_ref() == Some(&"for the program") {
                 CALLS.fetch_add(1, Ordering::Relaxed);
             }
             previous(info);
