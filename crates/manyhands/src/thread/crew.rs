@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::current::{Here, Seat, enter};
 use super::error::Error;
-use super::executor::{Unavailable, Worker};
 use super::job::Job;
 use super::source::Source;
+use super::worker::{Unavailable, Worker};
 use crate::panic::{Panic, catch, drop_quietly};
 
 pub(super) type Initializer = Arc<dyn Fn() + Send + Sync>;

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::executor::Unavailable;
+use super::worker::Unavailable;
 use crate::panic::Panic;
 
 /// How a task on threads ended that has no result.

@@ -36,14 +36,17 @@ mod queue;
 mod scope;
 #[cfg(not(loom))]
 mod source;
+#[cfg(not(loom))]
+mod worker;
 
 #[cfg(not(loom))]
 pub use self::{
     current::is_cancelled,
     error::Error,
-    executor::{Executor, ExecutorBuilder, Rejected, Unavailable, Worker, WouldDeadlock},
+    executor::{Executor, ExecutorBuilder},
     handle::Handle,
     pool::{ThreadPool, ThreadPoolBuilder},
     scope::{Scope, ScopedHandle},
     source::Source,
+    worker::{Rejected, Unavailable, Worker, WouldDeadlock},
 };

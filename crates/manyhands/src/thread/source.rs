@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::executor::{Shared, Starter, Worker};
+use super::executor::{Shared, Starter};
 use super::linger::Patience;
 use super::queue::Me;
+use super::worker::Worker;
 
 /// The jobs of an executor, as one of its threads sees them.
 ///
