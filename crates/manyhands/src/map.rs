@@ -4,6 +4,7 @@
 //! while fewer than `buffer` tasks are under way; a result that is there is held up by one input at
 //! the most; each input has one result, in order unless told otherwise.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::future::Future;
@@ -256,10 +257,15 @@ impl<I: Iterator, T> fmt::Debug for MapStream<I, T> {
 }
 
 impl<I: Iterator, T> Drop for Map<I, T> {
+    /// The last first: else a worker that is stopped would begin one that is about to be cancelled.
     fn drop(&mut self) {
         match &self.under_way {
-            UnderWay::Ordered(queue) => queue.iter().for_each(Handle::cancel),
-            UnderWay::Unordered(set) => set.handles.values().for_each(Handle::cancel),
+            UnderWay::Ordered(queue) => queue.iter().rev().for_each(Handle::cancel),
+            UnderWay::Unordered(set) => {
+                let mut handles: Vec<_> = set.handles.iter().collect();
+                handles.sort_unstable_by_key(|(key, _)| Reverse(**key));
+                handles.iter().for_each(|(_, handle)| handle.cancel());
+            }
         }
     }
 }
