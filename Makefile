@@ -52,11 +52,7 @@ types:  ## mypy --strict, and the native module's stub against the module
 	$(STEP) "stubtest" sh -c '$(call run,types,stubtest manyhands._engine)'
 
 pytest:  ## the Python tests, on every CPython found
-	@failed=; for python in $(PYTHONS); do \
-		bin=$$($$python tools/environment.py test) && echo "== pytest on $$($$bin/python -VV)" \
-			&& $$bin/python -m pytest $(ARGS) || failed="$$failed $$python"; \
-	done; \
-	if [ -n "$$failed" ]; then echo "pytest FAILED on:$$failed"; exit 1; fi
+	@tools/pytests "$(ARGS)" $(PYTHONS)
 
 bench:  ## the table against the peers, written to benchmarks/RESULTS.md
 	@$(call run,bench,python benchmarks/run.py $(ARGS))

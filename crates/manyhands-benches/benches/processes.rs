@@ -3,7 +3,7 @@
 //! median, and their ratio.
 //!
 //! ```sh
-//! cargo bench --bench processes
+//! cargo bench -p manyhands-benches --bench processes
 //! ```
 
 use std::hint::black_box;

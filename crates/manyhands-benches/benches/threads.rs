@@ -1,4 +1,4 @@
-//! The pool of threads beside what else there is: `cargo bench --bench threads`.
+//! The pool of threads beside what else there is: `cargo bench -p manyhands-benches --bench threads`.
 //!
 //! First criterion measures the pool alone, so that a change of it shows against the last run.
 //! Then all contestants take turns in one run, since on a machine that does other things as well
