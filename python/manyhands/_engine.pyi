@@ -22,6 +22,7 @@ __all__ = [
     "FutureBase",
     "PoolBase",
     "WorkerSeat",
+    "_stop_callbacks",
     "usable_cores",
 ]
 
