@@ -11,7 +11,7 @@ it is first asked for.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # that of `typing`, which takes longer to import than all the rest
 
 __version__ = "0.1.0"
 
@@ -30,6 +30,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from manyhands._engine import usable_cores
     from manyhands._errors import (
         InitializerFailed,
