@@ -26,6 +26,8 @@ __all__ = [
     "TaskLost",
     "WorkerDied",
     "__version__",
+    "patch",
+    "unpatch",
     "usable_cores",
 ]
 
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     )
     from manyhands._future import Future
     from manyhands._map import MapResults
+    from manyhands._patch import patch, unpatch
     from manyhands._pool import Pool
 
 _HOMES = {
@@ -55,6 +58,8 @@ _HOMES = {
     "RemoteTraceback": "_errors",
     "TaskLost": "_errors",
     "WorkerDied": "_errors",
+    "patch": "_patch",
+    "unpatch": "_patch",
     "usable_cores": "_engine",
 }
 
