@@ -31,7 +31,7 @@ help:  ## this list
 demo:  ## one job four ways: fetch and parse the standard library over HTTP
 	@$(call run,,python examples/demo.py $(ARGS))
 
-test: rust lint types pytest  ## everything: Rust, lints, types, pytest on every CPython found
+test: rust docs lint types pytest  ## everything: Rust, its documentation, lints, types, pytest on every CPython found
 
 rust:  ## cargo fmt, clippy, the oldest Rust, tests, doc tests, loom models
 	$(STEP) "cargo fmt" cargo fmt --all -- --check --color never
