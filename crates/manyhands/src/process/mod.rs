@@ -10,6 +10,7 @@ mod deadlines;
 mod desk;
 mod drainer;
 mod failures;
+mod job;
 mod lane;
 mod launch;
 mod limits;
@@ -24,7 +25,8 @@ mod waiters;
 mod welcome;
 
 pub use desk::Function;
-pub use lane::{Input, Job, Lane, Next, StopFlag};
+pub use job::{Input, Job, StopFlag};
+pub use lane::{Lane, Next};
 pub use launch::{Child, Launched, Launcher};
 pub use linger::Linger;
 pub use pool::{Config, Pool, Status, SubmitError};
