@@ -209,18 +209,29 @@ def _replace_classes(module: ModuleType) -> Undo:
 
 def _class(owner: str, name: str, frame: Any) -> Any:
     """The class that the code in this frame gets when it asks for one of the table."""
-    while frame is not None and frame.f_globals.get("__name__") == "importlib._bootstrap":
-        frame = frame.f_back
-    caller = frame.f_globals.get("__name__", "") if frame is not None else ""
     __import__(owner)
     on_worker_death = _state.on_worker_death
-    deriving = any(caller == base or caller.startswith(base + ".") for base in DERIVING)
-    if deriving or on_worker_death is None:
+    if on_worker_death is None or _derives(frame):
         return original(owner, name)
     home = CLASSES[owner, name]
     if on_worker_death == "break":
         home = BREAKING.get(home, home)
     return _attribute(home, name)
+
+
+def _derives(frame: Any) -> bool:
+    """Whether this is the code of a module that is to have the originals."""
+    # `from package import name` may look for the name first, in the import system's own frame.
+    while frame is not None and frame.f_globals.get("__name__") == "importlib._bootstrap":
+        frame = frame.f_back
+    if frame is None:
+        return False
+    caller = str(frame.f_globals.get("__name__"))
+    if not any(caller == base or caller.startswith(base + ".") for base in DERIVING):
+        return False
+    # Examples in docstrings run in a copy of their module's namespace, but are users' code.
+    module = sys.modules.get(caller)
+    return module is not None and vars(module) is frame.f_globals
 
 
 def _attribute(module: str, name: str) -> Any:
