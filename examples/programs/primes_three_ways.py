@@ -7,7 +7,7 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
-PRIME, TIMES = 99_999_999_977, 20
+PRIME, TIMES = 99_999_999_977, 10
 
 
 def is_prime(n):

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.machinery import BuiltinImporter, SourceFileLoader, SourcelessFileLoader
 from types import CodeType, ModuleType, TracebackType
-from typing import Any, NoReturn
+from typing import Any
 
 from manyhands import _patch
 from manyhands._cli import UsageError
@@ -45,7 +45,7 @@ Start = Callable[[ModuleType], None]
 """Runs the program in this module, and returns at the program's end."""
 
 
-def main(arguments: Sequence[str]) -> int | Callable[[], NoReturn]:
+def main(arguments: Sequence[str]) -> int | Callable[[], int]:
     """Prepare the program; the caller runs it, outside of whatever it does about errors of ours.
 
     Raises:
@@ -155,8 +155,8 @@ def _has_modules(path: str) -> bool:
 # --- running it ----------------------------------------------------------------------------------
 
 
-def _run(start: Start, on_worker_death: _patch.OnWorkerDeath) -> NoReturn:
-    """Run the program to its end, and end as it does."""
+def _run(start: Start, on_worker_death: _patch.OnWorkerDeath) -> int:
+    """Run the program to its end; the status, if it comes to an end without an error."""
     main = ModuleType("__main__")
     main.__dict__.update(
         __loader__=BuiltinImporter, __builtins__=builtins, __annotations__={}, __spec__=None
@@ -172,7 +172,7 @@ def _run(start: Start, on_worker_death: _patch.OnWorkerDeath) -> NoReturn:
         # signal).
         _report_without_our_frames()
         raise
-    sys.exit()
+    return 0
 
 
 def _execute_source(
@@ -212,7 +212,9 @@ OURS = {_execute.__code__, _run_module.__code__}
 
 def _report_without_our_frames() -> None:
     """Has the next uncaught exception reported as if the program had been run by python."""
-    hook = sys.excepthook
+    hook = getattr(sys, "excepthook", None)
+    if hook is None:  # the program has deleted it, and gets to see what the interpreter then shows
+        return
 
     def excepthook(
         kind: type[BaseException], error: BaseException, trace: TracebackType | None

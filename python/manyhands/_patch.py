@@ -31,12 +31,9 @@ __all__ = ["patch", "patched", "unpatch"]
 
 CLASSES = {
     ("concurrent.futures.thread", "ThreadPoolExecutor"): "manyhands.futures._thread",
-    ("concurrent.futures.process", "ProcessPoolExecutor"): "manyhands.futures._process",
+    ("concurrent.futures.process", "ProcessPoolExecutor"): "manyhands._patch_process",
 }
 """(The module that defines a class, its name) → our module that defines a class of that name."""
-
-BREAKING = {"manyhands.futures._process": "manyhands._breaking"}
-"""Our modules to take others for, with `on_worker_death="break"`."""
 
 ALIASES = {
     "concurrent.futures": {
@@ -83,6 +80,8 @@ def patch(*, on_worker_death: OnWorkerDeath = "replace") -> None:
     modules `thread` and `process`) are those of `manyhands.futures`; so is the executor that
     `loop.run_in_executor(None, ...)` and `asyncio.to_thread` use. Processes that
     `multiprocessing` starts from now on are patched as well, before they import the main module.
+    A `ProcessPoolExecutor` without `mp_context` starts its processes by multiprocessing's default
+    start method, as the program expects.
 
     Call it before other imports: what a module has taken with `from concurrent.futures import
     ThreadPoolExecutor` stays what it was. So does uvloop's default executor, if uvloop was
@@ -93,8 +92,9 @@ def patch(*, on_worker_death: OnWorkerDeath = "replace") -> None:
     Args:
         on_worker_death: what a `ProcessPoolExecutor` does when one of its processes dies:
             "replace" it, and fail only the task that it ran; or "break", as in the standard
-            library, where every pending task fails and the executor is of no more use. An
-            executor may say otherwise by the argument of this name.
+            library, where every pending task fails and the executor is of no more use. It goes
+            for executors that are made from now on; one may say otherwise by the argument of this
+            name.
 
     Raises:
         ValueError: `on_worker_death` is neither.
@@ -108,11 +108,10 @@ def patch(*, on_worker_death: OnWorkerDeath = "replace") -> None:
     if on_worker_death not in ("replace", "break"):
         raise ValueError(f"on_worker_death must be 'replace' or 'break', not {on_worker_death!r}")
     with _state.callers:
-        if _state.on_worker_death == on_worker_death:
-            return
-        unpatch()
         with _state.lock:
-            _state.on_worker_death = on_worker_death
+            before, _state.on_worker_death = _state.on_worker_death, on_worker_death
+            if before is not None:
+                return
             _state.watch.start()
         for name in (*_targets(), *ALIASES, *WRAPPERS):
             if name in sys.modules:
@@ -210,13 +209,9 @@ def _replace_classes(module: ModuleType) -> Undo:
 def _class(owner: str, name: str, frame: Any) -> Any:
     """The class that the code in this frame gets when it asks for one of the table."""
     __import__(owner)
-    on_worker_death = _state.on_worker_death
-    if on_worker_death is None or _derives(frame):
+    if _state.on_worker_death is None or _derives(frame):
         return original(owner, name)
-    home = CLASSES[owner, name]
-    if on_worker_death == "break":
-        home = BREAKING.get(home, home)
-    return _attribute(home, name)
+    return _attribute(CLASSES[owner, name], name)
 
 
 def _derives(frame: Any) -> bool:

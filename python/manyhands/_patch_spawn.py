@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -16,9 +17,6 @@ from typing import Any
 from manyhands._patch import patched
 
 __all__ = ["wrap"]
-
-FOR_THE_FORKSERVER = "ignore"
-"""The name of no process: with it, multiprocessing asks for what its fork server is to be told."""
 
 
 def wrap(module: ModuleType) -> Callable[[], None]:
@@ -28,8 +26,9 @@ def wrap(module: ModuleType) -> Callable[[], None]:
     @functools.wraps(before)
     def get_preparation_data(name: str) -> dict[str, Any]:
         data: dict[str, Any] = before(name)
-        if name == FOR_THE_FORKSERVER:
-            # It cannot be patched, and must not import the main module for its children.
+        if sys._getframe(1).f_globals.get("__name__") == "multiprocessing.forkserver":
+            # For the server itself, which takes only what it knows. It is not patched, and so must
+            # not import the main module for its children.
             data.pop("init_main_from_path", None)
         elif (on_worker_death := patched()) is not None:
             data["manyhands"] = _Patch(data["sys_path"], on_worker_death)

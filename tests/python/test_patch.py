@@ -44,7 +44,8 @@ def test_executors_are_ours_by_each_of_their_names(tmp_path: Path) -> None:
         from manyhands import futures
 
         assert ThreadPoolExecutor is OfThread is futures.ThreadPoolExecutor
-        assert ProcessPoolExecutor is OfProcess is futures.ProcessPoolExecutor
+        assert ProcessPoolExecutor is OfProcess
+        assert issubclass(ProcessPoolExecutor, futures.ProcessPoolExecutor)
         assert concurrent.futures.ThreadPoolExecutor is ThreadPoolExecutor
         with ThreadPoolExecutor(1) as executor:
             assert isinstance(executor, concurrent.futures.ThreadPoolExecutor)
@@ -67,7 +68,8 @@ def test_modules_imported_before_are_patched_too(tmp_path: Path) -> None:
 
         assert concurrent.futures.ThreadPoolExecutor is futures.ThreadPoolExecutor is not taken
         assert concurrent.futures.thread.ThreadPoolExecutor is futures.ThreadPoolExecutor
-        assert concurrent.futures.process.ProcessPoolExecutor is futures.ProcessPoolExecutor
+        ours = futures.ProcessPoolExecutor
+        assert issubclass(concurrent.futures.process.ProcessPoolExecutor, ours)
     """
     run(program, tmp_path)
 
@@ -140,23 +142,67 @@ def test_what_somebody_else_put_there_meanwhile_stays(tmp_path: Path) -> None:
     run(program, tmp_path)
 
 
-def test_patching_again_changes_the_options_only(tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["replace", "break"])
+def test_a_death_has_the_consequences_that_were_asked_for(tmp_path: Path, option: str) -> None:
     program = """
-        import sys, manyhands
-        manyhands.patch()
-        finders = list(sys.meta_path)
-        manyhands.patch()
-        assert sys.meta_path == finders
-        from concurrent.futures import ProcessPoolExecutor as Replacing
+        import os, sys
+        import manyhands
         manyhands.patch(on_worker_death="break")
-        assert len(sys.meta_path) == len(finders)
-        from concurrent.futures import ProcessPoolExecutor as Breaking
-        assert issubclass(Breaking, Replacing) and Breaking is not Replacing
-        manyhands.unpatch()
-        from concurrent.futures import ProcessPoolExecutor
-        assert ProcessPoolExecutor.__module__ == "concurrent.futures.process"
+        if __name__ == "__main__":
+            finders = list(sys.meta_path)
+            manyhands.patch(on_worker_death=sys.argv[1])  # the last call counts
+            assert sys.meta_path == finders
+            from concurrent.futures import ProcessPoolExecutor
+            from concurrent.futures.process import BrokenProcessPool
+            with ProcessPoolExecutor(1) as executor:
+                assert executor.submit(abs, -3).result() == 3
+                error = executor.submit(os._exit, 7).exception()
+                assert isinstance(error, BrokenProcessPool), repr(error)
+                assert isinstance(error, manyhands.WorkerDied) == (sys.argv[1] == "replace")
+                try:
+                    print(executor.submit(abs, -4).result())
+                except BrokenProcessPool:
+                    print("broken")
+            # One executor may say otherwise.
+            with ProcessPoolExecutor(1, on_worker_death="replace") as executor:
+                assert isinstance(executor.submit(os._exit, 7).exception(), manyhands.WorkerDied)
+                assert executor.submit(abs, -4).result() == 4
     """
-    run(program, tmp_path)
+    assert run(program, tmp_path, option) == {"replace": "4\n", "break": "broken\n"}[option]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_processes_start_as_multiprocessing_is_told(tmp_path: Path, method: str) -> None:
+    program = """
+        import multiprocessing, sys
+        import manyhands
+        manyhands.patch()
+        from concurrent.futures import ProcessPoolExecutor
+
+        shared = None
+
+        def initialize(lock, value):
+            global shared
+            shared = lock, value
+
+        def add(number):
+            lock, value = shared
+            with lock:
+                value.value += number
+            return inherited
+
+        inherited = "as imported"
+        if __name__ == "__main__":
+            multiprocessing.set_start_method(sys.argv[1])
+            inherited = "as set"
+            # These can only be passed on when processes start, in their own context.
+            values = multiprocessing.Lock(), multiprocessing.Value("i", 0)
+            with ProcessPoolExecutor(2, initializer=initialize, initargs=values) as executor:
+                seen = set(executor.map(add, range(10)))
+            assert values[1].value == 45
+            print(*seen)
+    """
+    assert run(program, tmp_path, method) == ("as set\n" if method == "fork" else "as imported\n")
 
 
 def test_an_unknown_option_is_refused(tmp_path: Path) -> None:
@@ -198,7 +244,7 @@ def test_threads_that_patch_and_import_at_once_agree(tmp_path: Path) -> None:
         from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
         from manyhands import futures
         assert ThreadPoolExecutor is futures.ThreadPoolExecutor
-        assert ProcessPoolExecutor is futures.ProcessPoolExecutor
+        assert issubclass(ProcessPoolExecutor, futures.ProcessPoolExecutor)
         manyhands.unpatch()
         assert not vars(sys.modules["concurrent.futures.thread"]).get("__getattr__")
     """
@@ -288,7 +334,8 @@ def test_processes_are_patched_before_they_import_main(tmp_path: Path, method: s
             assert not ThreadPoolExecutor.__module__.startswith("manyhands.")
             context = multiprocessing.get_context(sys.argv[1])
             ours, theirs = context.Pipe()
-            process = context.Process(target=report, args=(theirs,))
+            # (By this name multiprocessing itself asks for what its fork server is told.)
+            process = context.Process(target=report, args=(theirs,), name="ignore")
             process.start()
             theirs.close()
             module, options = ours.recv()
