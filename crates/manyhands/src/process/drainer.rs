@@ -9,8 +9,9 @@ use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 use std::{hint, io, thread};
 
-use super::desk::{Desk, Drainer, Effects, Life};
-use super::pool::{Shared, WATCH};
+use super::desk::Desk;
+use super::notes::{Drainer, Effects, Life};
+use super::shared::{Shared, WATCH};
 use super::waiters::{LoopDoor, ThreadWaiter, Waited};
 use super::{FIRST_LOOP_DOORBELL, SUPERVISOR_DOORBELL, THREADS_DOORBELL};
 use crate::board::waiting::{Mode, Waiting};

@@ -6,6 +6,7 @@
 //!
 //! [`Task`]: crate::task::Task
 
+mod config;
 mod deadlines;
 mod desk;
 mod drainer;
@@ -15,19 +16,24 @@ mod launch;
 mod limits;
 mod linger;
 mod log;
+mod notes;
 mod outcomes;
 mod pool;
 mod recover;
 mod seat;
+mod seats;
+mod shared;
 mod supervisor;
 mod waiters;
 mod welcome;
+mod withdraw;
 
-pub use desk::Function;
+pub use config::{Config, Status, SubmitError};
 pub use lane::{Input, Job, Lane, Next, StopFlag};
 pub use launch::{Child, Launched, Launcher};
 pub use linger::Linger;
-pub use pool::{Config, Pool, Status, SubmitError};
+pub use notes::Function;
+pub use pool::Pool;
 pub use seat::Seat;
 pub use waiters::{LoopDoor, LoopWaiter, Waited};
 
