@@ -7,8 +7,22 @@ use crate::arena::ArenaError;
 use crate::board::WorkerPhase;
 use crate::sys::cores;
 use crate::task::Broken;
+#[cfg(doc)]
+use crate::task::Outcome;
 
-/// How large a pool is.
+/// What becomes of a pool one of whose workers dies: whose process ends although it has neither
+/// run its share of tasks nor been told to end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnDeath {
+    /// The tasks that it ran end as [`Outcome::Died`], and the pool goes on with another worker.
+    #[default]
+    Replace,
+    /// The pool breaks: everything outstanding ends as [`Outcome::Broken`] with
+    /// [`Broken::Died`], and the other workers are killed.
+    Break,
+}
+
+/// How large a pool is, and how it behaves.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Worker processes.
@@ -18,10 +32,15 @@ pub struct Config {
     pub slots: usize,
     /// How long workers that have nothing more to do may take to exit before they are killed.
     pub grace: Duration,
-    /// By [`Kind`]: how long a task that was asked to stop may take for it before its worker is
+    /// By [`Kind`](crate::board::Kind): how long a task that was asked to stop may take for it before its worker is
     /// killed. With [`Duration::ZERO`] the worker is killed at once: what a function does cannot
     /// be interrupted from outside, unless its runner sees to it.
     pub stop_grace: [Duration; 2],
+    /// Are workers started only when there is work for them, and never more than there is work for?
+    /// Else all are started with the pool.
+    pub on_demand: bool,
+    /// What becomes of the pool when a worker dies.
+    pub on_death: OnDeath,
 }
 
 impl Default for Config {
@@ -31,6 +50,8 @@ impl Default for Config {
             slots: 2048,
             grace: Duration::from_secs(5),
             stop_grace: [Duration::ZERO, Duration::from_secs(1)],
+            on_demand: false,
+            on_death: OnDeath::Replace,
         }
     }
 }

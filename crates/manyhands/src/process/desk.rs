@@ -47,6 +47,8 @@ pub(super) struct Desk {
     pub(super) watchers: usize,
     pub(super) loops: Vec<Arc<LoopDoor>>,
     pub(super) life: Life,
+    /// They end when no process is being made.
+    pub(super) settling: Vec<Arc<Task>>,
     /// The board can not be trusted; says what was found. Nothing is read from it or put on it
     /// until the workers are dead and it has been made anew.
     pub(super) scribbled: Option<String>,
@@ -79,6 +81,7 @@ impl Desk {
             watchers: 0,
             loops: Vec::new(),
             life: Life::Open,
+            settling: Vec::new(),
             scribbled: None,
             rebuilt: 0,
             arena,

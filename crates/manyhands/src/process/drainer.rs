@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use std::{hint, io, thread};
 
 use super::desk::Desk;
-use super::notes::{Drainer, Effects, Life};
+use super::notes::{Drainer, Effects, Life, Scribbled};
 use super::shared::{Shared, WATCH};
 use super::waiters::{LoopDoor, ThreadWaiter, Waited};
 use super::{FIRST_LOOP_DOORBELL, SUPERVISOR_DOORBELL, THREADS_DOORBELL};
@@ -119,7 +119,12 @@ impl Shared {
     }
 
     fn check(&self, desk: &mut Desk, effects: &mut Effects) {
-        if let Err(found) = desk.check(&self.board) {
+        let found = desk.check(&self.board).and_then(|()| {
+            let alike = desk.scribbled.is_some() || self.board.hands().are_as(self.hands());
+            let text = || Scribbled("who could help is not as the parent wrote it".into());
+            alike.then_some(()).ok_or_else(text)
+        });
+        if let Err(found) = found {
             self.scribbled(desk, found, effects);
         }
     }

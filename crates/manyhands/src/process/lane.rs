@@ -8,6 +8,7 @@ use std::ops::Range as Items;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::SUPERVISOR_DOORBELL;
 use super::linger::{Linger, Patience};
 use super::log;
 use super::seat::Seat;
@@ -194,7 +195,12 @@ impl Lane {
                 event.set();
             }
         };
-        idle.pass_on(self.worker(), ring, load, set);
+        if let Some((work, searching)) = idle.pass_on(self.worker(), ring, load, set)
+            && board.hands().are_wanted(work, searching)
+            && let Some(supervisor) = self.seat.doorbells.get(SUPERVISOR_DOORBELL)
+        {
+            supervisor.set();
+        }
     }
 
     /// Nothing was left to claim: says so, and whether the lane may sleep until its event is
@@ -455,6 +461,7 @@ impl Lane {
             0 => Phase::Claimed,
             _ => Phase::Running,
         };
+        self.search_on();
         self.set_state(job, from, Phase::Done);
         let lane = self.kind.lane(self.worker());
         self.seat.board.completion(lane).push(job.ticket);
@@ -464,6 +471,20 @@ impl Lane {
             Ordering::Relaxed,
         );
         self.ring(false);
+    }
+
+    /// Where workers are made on demand: whoever reads the outcome that is about to be published and
+    /// then submits the next task is to find this lane searching, and no place to be filled.
+    fn search_on(&mut self) {
+        let board = &self.seat.board;
+        if self.kind == Kind::Function
+            && board.hands().any_vacant()
+            && board.submission(self.kind).len() == 0
+            && !self.seat.is_closing()
+        {
+            self.idle = true;
+            board.idle(self.kind).set_searching(self.worker());
+        }
     }
 
     fn ring(&mut self, idle: bool) {

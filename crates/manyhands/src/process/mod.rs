@@ -8,6 +8,7 @@
 
 mod config;
 mod deadlines;
+mod demand;
 mod desk;
 mod drainer;
 mod failures;
@@ -28,7 +29,7 @@ mod waiters;
 mod welcome;
 mod withdraw;
 
-pub use config::{Config, Status, SubmitError};
+pub use config::{Config, OnDeath, Status, SubmitError};
 pub use lane::{Input, Job, Lane, Next, StopFlag};
 pub use launch::{Child, Launched, Launcher};
 pub use linger::Linger;

@@ -20,9 +20,7 @@ use crate::sys::forked::ProcessMark;
 use crate::sys::signals::Blocked;
 use crate::sys::timer::Timer;
 use crate::sys::{cores, pidfd};
-#[cfg(doc)]
-use crate::task::Outcome;
-use crate::task::{Broken, Limits, Task};
+use crate::task::{Broken, Limits, Outcome, Task};
 
 /// A pool of worker processes, as its owner holds it. Dropping it lets what was submitted run to
 /// its end, and then ends the workers.
@@ -59,6 +57,7 @@ impl Pool {
             kick: Event::new()?,
             events: Mutex::default(),
             functions: AtomicU64::new(0),
+            hands: AtomicU64::new(0),
             gone: Task::marker(),
             mark: ProcessMark::current(),
             config,
@@ -342,6 +341,27 @@ impl Pool {
     #[must_use]
     pub fn gone(&self) -> &Arc<Task> {
         &self.shared.gone
+    }
+
+    /// What ends (as [`Outcome::Cancelled`]) when no process is being made for this pool: when the
+    /// workers that were called for up to now have been started, or could not be. They may not take
+    /// tasks yet.
+    #[must_use]
+    pub fn settled(&self) -> Arc<Task> {
+        let marker = Task::marker();
+        if !self.is_ours() {
+            let _nobody_waits = marker.end(Outcome::Cancelled);
+            return marker;
+        }
+        let mut effects = Effects::default();
+        let mut desk = self.shared.lock();
+        match desk.life {
+            Life::Stopped => effects.end(marker.clone(), Outcome::Cancelled),
+            _ => desk.settling.push(marker.clone()),
+        }
+        self.shared.finish(desk, effects);
+        self.shared.kick().set();
+        marker
     }
 
     /// Why it is broken, if it is.

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::SendError;
 use std::time::{Duration, Instant};
 
+use super::config::OnDeath;
 use super::failures::Use;
 use super::launch::{Child, Request};
 use super::notes::{Effects, Life};
@@ -153,8 +154,23 @@ impl Supervisor {
         let mut desk = shared.lock();
         let before = desk.outstanding;
         let doomed = desk.is_doomed(worker);
+        let fatal = shared.config.on_death == OnDeath::Break
+            && desk.life < Life::Stopping
+            && desk.scribbled.is_none()
+            && !retired
+            && !doomed;
+        if fatal {
+            // What others have ended, and it itself, has its own outcome.
+            shared.drain(&mut desk, &mut effects);
+            let why = match self.initializer_error.take() {
+                Some(error) if !answered => Broken::Initializer(error),
+                _ => Broken::Died { pid, exit },
+            };
+            shared.break_pool(&mut desk, why, &mut effects);
+        }
         if desk.life < Life::Stopped
             && desk.scribbled.is_none()
+            && !fatal
             && let Err(found) = desk.recover(&shared.board, worker, pid, exit, &mut effects)
         {
             shared.scribbled(&mut desk, found, &mut effects);
@@ -189,7 +205,9 @@ impl Supervisor {
                 )),
             });
         }
-        self.replace(worker);
+        if !shared.config.on_demand {
+            self.replace(worker);
+        }
     }
 
     pub(super) fn replace(&mut self, worker: usize) {

@@ -9,6 +9,7 @@ use super::desk::Desk;
 use super::notes::{Effects, Life, Scribbled};
 use super::supervisor::Event as SupervisorEvent;
 use crate::arena::Arena;
+use crate::board::hands::Hands;
 use crate::board::watch::Watch;
 use crate::board::{Board, Kind};
 use crate::sys::event::Event;
@@ -37,6 +38,8 @@ pub(super) struct Shared {
     pub(super) watch: Watch,
     pub(super) watch_timer: Timer,
     pub(super) kick: Event,
+    /// See [`Hands`]: what workers may write over is not believed.
+    pub(super) hands: AtomicU64,
     pub(super) events: Mutex<Vec<SupervisorEvent>>,
     pub(super) functions: AtomicU64,
     /// Ends when no worker is left.
@@ -70,16 +73,22 @@ impl Shared {
         }
     }
 
+    /// As the supervisor tells the parent's threads; the board's word is for the lanes.
+    pub(super) fn hands(&self) -> Hands<'_> {
+        Hands(&self.hands)
+    }
+
     fn wake_lanes(&self, kind: Kind, published: usize) {
         let idle = self.board.idle(kind);
         let ring = self.board.submission(kind);
         let load = |worker| self.board.load(kind, worker);
-        idle.wake(
-            || ring.len(),
-            published,
-            load,
-            |worker| self.ring_lane(kind, worker),
-        );
+        let set = |worker| self.ring_lane(kind, worker);
+        let short = idle.wake(|| ring.len(), published, load, set);
+        if let Some((work, searching)) = short
+            && self.hands().are_wanted(work, searching)
+        {
+            self.kick.set();
+        }
         if idle.any_idle() {
             self.arm_watch(WATCH);
         }
@@ -148,6 +157,9 @@ impl Shared {
         // Views of the dead workers' arenas live on in the payloads that are still to be read.
         let views = std::mem::take(&mut desk.views);
         let mut effects = Effects::default();
+        for marker in std::mem::take(&mut desk.settling) {
+            effects.end(marker, Outcome::Cancelled);
+        }
         effects.end(self.gone.clone(), Outcome::Cancelled);
         self.finish(desk, effects);
         drop(views);

@@ -91,8 +91,13 @@ pub(super) fn start(shared: Arc<Shared>, launcher: Box<dyn Launcher>) -> io::Res
     };
     // The first tells whether any can be started; what goes wrong with others breaks the pool,
     // and those that were started already are ended and reaped.
-    let launched = supervisor.launch(0);
+    let on_demand = supervisor.shared.config.on_demand;
+    let launched = match on_demand {
+        true => Ok(()),
+        false => supervisor.launch(0),
+    };
     match &launched {
+        Ok(()) if on_demand => {}
         Ok(()) => (1..supervisor.seats.len()).for_each(|worker| supervisor.replace(worker)),
         Err(error) => supervisor.give_up(Broken::Start(error.to_string())),
     }
@@ -125,6 +130,7 @@ impl Supervisor {
             if self.stop_if_due() {
                 break;
             }
+            self.staff();
             self.sleep();
         }
         let Self {
@@ -228,7 +234,7 @@ impl Supervisor {
                 self.seats[worker].worker = Worker::Vacant;
                 if self.failures.not_started() {
                     self.give_up(Broken::Start(text));
-                } else if self.may_launch() {
+                } else if self.may_launch() && !self.shared.config.on_demand {
                     self.replace(worker);
                 }
             }
@@ -272,13 +278,14 @@ impl Supervisor {
         let mut effects = Effects::default();
         let mut desk = shared.lock();
         if due(&desk) {
+            shared.hands().tell(0, 0);
             desk.rebuild(&shared.board, &mut effects);
         }
         self.seen = [0; 2];
         shared.settle_again(&mut desk);
         shared.finish(desk, effects);
-        for worker in 0..self.seats.len() {
-            self.replace(worker);
+        if !shared.config.on_demand {
+            (0..self.seats.len()).for_each(|worker| self.replace(worker));
         }
     }
 
