@@ -37,6 +37,10 @@ class WorkerSpec:
     initargs: tuple[Any, ...]
     concurrency: int
     max_tasks: int | None
+    standard: bool = False
+    """As the standard library's executor: an initializer that fails is logged in the worker."""
+    breaks: bool = False
+    """A task that cannot be read ends the worker."""
 
     @classmethod
     def of(
@@ -47,6 +51,8 @@ class WorkerSpec:
         concurrency: int,
         max_tasks: int | None,
         main_by_value: bool,
+        standard: bool = False,
+        breaks: bool = False,
     ) -> WorkerSpec:
         """Ships the initializer as a task's function is, also by value.
 
@@ -61,7 +67,7 @@ class WorkerSpec:
                 shipped = initializer
             else:
                 shipped = definition[0]
-        return cls(shipped, initargs, concurrency, max_tasks)
+        return cls(shipped, initargs, concurrency, max_tasks, standard, breaks)
 
     def initialize(self) -> None:
         """Calls the initializer, if there is one."""
@@ -133,18 +139,21 @@ def workers_mask() -> set[int]:
     return {*signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.SIGINT}
 
 
-def make_launcher(method: str, name: str, spec: WorkerSpec) -> Launcher:
-    """The launcher for a start method."""
+def make_launcher(method: str, name: str, spec: WorkerSpec, context: Any = None) -> Launcher:
+    """The launcher for a start method; by the caller's own multiprocessing context, if it has one.
+
+    With fork it is the template that makes processes, in its own way.
+    """
     if method == "fork":
         return ForkLauncher(name, spec)
-    return ContextLauncher(method, name, spec)
+    return ContextLauncher(method, name, spec, context)
 
 
 class ContextLauncher:
     """By `multiprocessing`'s own spawn or forkserver."""
 
-    def __init__(self, method: str, name: str, spec: WorkerSpec) -> None:
-        self._context: Any = multiprocessing.get_context(method)
+    def __init__(self, method: str, name: str, spec: WorkerSpec, context: Any) -> None:
+        self._context: Any = context or multiprocessing.get_context(method)
         self._name = name
         self._spec = spec
         self._mask = workers_mask()

@@ -47,13 +47,18 @@ def main(control: Handover, spec: WorkerSpec) -> None:
     ignore_interrupts()
     _let_go_of_forkserver()
     try:
-        seat = WorkerSeat(control.fd, spec.max_tasks)
+        seat = WorkerSeat(control.fd, spec.max_tasks, spec.breaks)
     except OSError:
         # The parent is gone: nobody is left to work for, or to tell.
         sys.exit(1)
     try:
         spec.initialize()
     except BaseException as error:
+        if spec.standard:
+            import logging
+
+            logger = logging.getLogger("concurrent.futures")
+            logger.critical("Exception in initializer:", exc_info=True)
         seat.initializer_failed(error)
         sys.exit(1)
     coroutines = CoroutineThread(seat, spec.concurrency)
