@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # as in `typing`, which takes long to import
 if TYPE_CHECKING:
     import asyncio
 

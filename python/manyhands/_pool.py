@@ -111,7 +111,8 @@ class Pool(PoolBase, concurrent.futures.Executor):
         if method not in START_METHODS:
             raise ValueError(f"start_method must be one of {START_METHODS}, not {method!r}")
 
-        from manyhands._launch import WorkerSpec, make_launcher
+        from manyhands._launch import make_launcher
+        from manyhands._spec import WorkerSpec
 
         self._workers = workers
         self._concurrency = concurrency

@@ -6,12 +6,14 @@ import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
 
 from manyhands._engine import WorkerSeat
 
+TYPE_CHECKING = False  # as in `typing`, which takes long to import
 if TYPE_CHECKING:
-    from manyhands._launch import Handover, WorkerSpec
+    from typing import Any
+
+    from manyhands._spec import Handover, WorkerSpec
 
 __all__ = ["ignore_interrupts", "main"]
 

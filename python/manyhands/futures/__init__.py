@@ -10,8 +10,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 __all__ = [
     "ALL_COMPLETED",
     "FIRST_COMPLETED",
@@ -27,6 +25,7 @@ __all__ = [
     "wait",
 ]
 
+TYPE_CHECKING = False  # as in `typing`, which takes long to import
 if TYPE_CHECKING:
     from concurrent.futures import (
         ALL_COMPLETED,
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
         as_completed,
         wait,
     )
+    from typing import Any
 
     from manyhands.futures._process import ProcessPoolExecutor
 

@@ -18,26 +18,28 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import util
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from manyhands._engine import MAX_WORKERS, Batch, PoolBase, _stop_callbacks, usable_cores
 from manyhands._future import Future
-from manyhands._launch import WorkerSpec, make_launcher
+from manyhands._launch import make_launcher
 from manyhands._loops import forget_loops
 from manyhands._pickling import main_is_importable
+from manyhands._spec import WorkerSpec
 from manyhands.futures._process_errors import Errors
 from manyhands.futures._process_map import Chunks, Singles, results
 from manyhands.futures._workers import Manager, Recorder
 
+TYPE_CHECKING = False  # as in `typing`, which takes long to import
 if TYPE_CHECKING:
     import asyncio
+    from typing import Any, Literal, ParamSpec, TypeVar
 
     from manyhands._future import Hub
 
-__all__ = ["ProcessPoolExecutor", "interpreter_ends"]
+    P = ParamSpec("P")
+    T = TypeVar("T")
 
-P = ParamSpec("P")
-T = TypeVar("T")
+__all__ = ["ProcessPoolExecutor", "interpreter_ends"]
 
 CONCURRENCY = 16
 """Coroutines that each worker runs at once."""
@@ -60,8 +62,9 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
     """`concurrent.futures.ProcessPoolExecutor`, faster and hard to break.
 
     Takes what the standard class takes, and behaves as that does, but that a worker which dies
-    costs only the tasks that it ran: they end as `manyhands.WorkerDied`, a `BrokenProcessPool`. Functions
-    may also be coroutine functions, awaited in the worker, many at once. Futures can be awaited.
+    costs only the tasks that it ran: they end as `manyhands.WorkerDied`, a `BrokenProcessPool`.
+    Functions may also be coroutine functions, awaited in the worker, many at once. Futures can be
+    awaited.
 
     Args:
         max_workers: Processes at the most; by default as many as this process may use cores.
@@ -362,13 +365,13 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
         return False if error is None else str(error) or type(error).__name__
 
     @property
-    def _executor_manager_thread(self) -> Manager | None:
+    def _executor_manager_thread(self) -> Manager | None:  # type: ignore[override]
         if not self._begun or self._shutdown_thread:
             return None
         return Manager(self._gone(), self._name)
 
     @property
-    def _call_queue(self) -> _NoQueue | None:  # type: ignore[override]
+    def _call_queue(self) -> _NoQueue | None:
         return None if self._shutdown_thread else _NoQueue()
 
     @property

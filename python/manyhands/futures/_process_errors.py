@@ -5,10 +5,15 @@ from __future__ import annotations
 import traceback
 from concurrent.futures import CancelledError, Future
 from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
-from typing import Any
 
 from manyhands import _errors
-from manyhands._errors import Account, InitializerFailed, TaskLost, WorkerDied
+from manyhands._errors import InitializerFailed, TaskLost, WorkerDied
+
+TYPE_CHECKING = False  # as in `typing`, which takes long to import
+if TYPE_CHECKING:
+    from typing import Any
+
+    from manyhands._errors import Account
 
 __all__ = ["Errors"]
 

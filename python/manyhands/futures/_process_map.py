@@ -13,9 +13,11 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # as in `typing`, which takes long to import
 if TYPE_CHECKING:
+    from typing import Any
+
     from manyhands.futures._process import ProcessPoolExecutor
 
 __all__ = ["Chunks", "Singles", "results"]

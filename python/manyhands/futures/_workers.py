@@ -9,9 +9,11 @@ import os
 import select
 import signal
 import threading
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # as in `typing`, which takes long to import
 if TYPE_CHECKING:
+    from typing import Any
+
     from manyhands._engine import Batch
     from manyhands._launch import Child, Launcher
 
