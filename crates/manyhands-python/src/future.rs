@@ -29,6 +29,12 @@ struct Inner {
     shipped: Arc<Shipped>,
 }
 
+impl Inner {
+    fn cancelled(&self, py: Python<'_>) -> PyErr {
+        build(self.core.errors.bind(py), "cancelled", ())
+    }
+}
+
 #[derive(Default)]
 struct Watchers {
     callbacks: Vec<Py<PyAny>>,
@@ -81,7 +87,7 @@ impl FutureBase {
         // Another thread that asks meanwhile waits detached, since unpickling may switch threads.
         let settled = this.settled.get_or_init_py_attached(py, || {
             let settled = match inner.task.take_outcome() {
-                Some(outcome) => settle(py, outcome, &inner.shipped.name),
+                Some(outcome) => settle(py, &inner.core, outcome, &inner.shipped.name),
                 None => Settled::Cancelled,
             };
             match &settled {
@@ -251,7 +257,7 @@ impl FutureBase {
         match Self::wait(slf, timeout)? {
             Settled::Value(value) => Ok(value.clone_ref(py)),
             Settled::Error(error) => Err(PyErr::from_value(error.bind(py).clone().into_any())),
-            Settled::Cancelled => Err(build(py, "cancelled", ())),
+            Settled::Cancelled => Err(slf.get().inner()?.cancelled(py)),
         }
     }
 
@@ -271,7 +277,7 @@ impl FutureBase {
         match Self::wait(slf, timeout)? {
             Settled::Value(_) => Ok(None),
             Settled::Error(error) => Ok(Some(error.clone_ref(py).into_any())),
-            Settled::Cancelled => Err(build(py, "cancelled", ())),
+            Settled::Cancelled => Err(slf.get().inner()?.cancelled(py)),
         }
     }
 
