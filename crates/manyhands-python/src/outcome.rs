@@ -20,7 +20,7 @@ pub(crate) enum Settled {
 }
 
 impl Settled {
-    fn error(py: Python<'_>, error: PyErr) -> Self {
+    pub(crate) fn error(py: Python<'_>, error: PyErr) -> Self {
         Self::Error(error.into_value(py))
     }
 }
