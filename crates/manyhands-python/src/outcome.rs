@@ -114,6 +114,10 @@ pub(crate) fn broken(py: Python<'_>, why: &Broken) -> PyErr {
         },
         Broken::Start(text) => build(py, "pool_broken_at_start", (text,)),
         Broken::Board(text) => build(py, "pool_broken_board", (text,)),
+        Broken::Died { pid, exit } => {
+            let (exitcode, signal) = status(*exit);
+            build(py, "pool_broken_by_death", (*pid, exitcode, signal))
+        }
         Broken::Killed => build(py, "pool_killed", ()),
     }
 }

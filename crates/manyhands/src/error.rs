@@ -147,6 +147,7 @@ impl Error {
                 "its shared memory was overwritten again and again ({text}), which some native \
                  code in its tasks must have done"
             )),
+            Broken::Died { pid, exit } => Self::Broken(format!("worker {pid} {exit}")),
             Broken::Killed => Self::Cancelled,
         }
     }

@@ -126,6 +126,13 @@ pub enum Broken {
     Start(String),
     /// The board's invariants do not hold any more.
     Board(String),
+    /// A worker died, in a pool that is not to outlive that.
+    Died {
+        /// The process.
+        pid: u32,
+        /// How it ended.
+        exit: Exit,
+    },
     /// The pool was ended by force.
     Killed,
 }
