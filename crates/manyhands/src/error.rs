@@ -147,6 +147,8 @@ impl Error {
                 "its shared memory was overwritten again and again ({text}), which some native \
                  code in its tasks must have done"
             )),
+            Broken::Died { pid, exit } => Self::Broken(format!("worker {pid} {exit}")),
+            Broken::Unreadable(_) => Self::Broken("an outcome could not be read".into()),
             Broken::Killed => Self::Cancelled,
         }
     }

@@ -126,6 +126,15 @@ pub enum Broken {
     Start(String),
     /// The board's invariants do not hold any more.
     Board(String),
+    /// A worker died, in a pool that is not to outlive that.
+    Died {
+        /// The process.
+        pid: u32,
+        /// How it ended.
+        exit: Exit,
+    },
+    /// The embedder could not read an outcome, and broke the pool for it; its own account.
+    Unreadable(Box<[u8]>),
     /// The pool was ended by force.
     Killed,
 }

@@ -15,6 +15,9 @@ const BOTH: u64 = 0b11;
 const ALL_SEARCHING: u64 = 0x5555_5555_5555_5555;
 const ALL_SLEEPING: u64 = ALL_SEARCHING << 1;
 
+/// Where nobody sleeps who could be woken: how much work lies there, and how many search.
+pub(crate) type Short = Option<(u64, u64)>;
+
 /// The idle bits of all lanes of one kind, indexed by worker.
 #[derive(Clone, Copy)]
 pub(crate) struct IdleSet<'a> {
@@ -74,17 +77,18 @@ impl<'a> IdleSet<'a> {
     }
 
     /// The lane has claimed, or takes none now: if more lies there than others look for, wakes
-    /// one of them.
+    /// one of them. Gives what is to be said to [`Hands`](super::hands::Hands), as `wake` does.
     pub(crate) fn pass_on(
         &self,
         worker: usize,
         ring: SubmissionRing<'_>,
         load: impl Fn(usize) -> u32,
         set: impl FnMut(usize),
-    ) {
+    ) -> Short {
         self.set_busy(worker);
-        if ring.len() > 0 {
-            self.wake(|| ring.len(), 1, load, set);
+        match ring.len() {
+            0 => None,
+            _ => self.wake(|| ring.len(), 1, load, set),
         }
     }
 
@@ -97,6 +101,16 @@ impl<'a> IdleSet<'a> {
             .sum()
     }
 
+    /// How many lanes search or sleep.
+    pub(crate) fn idle(&self) -> u64 {
+        let bits = |word: &AtomicU64| {
+            let bits = word.load(Ordering::Relaxed);
+            (bits | bits >> 1) & ALL_SEARCHING
+        };
+        let words = self.words.iter();
+        words.map(|word| u64::from(bits(word).count_ones())).sum()
+    }
+
     /// Is any lane idle, searching or asleep?
     pub(crate) fn any_idle(&self) -> bool {
         self.words
@@ -106,24 +120,27 @@ impl<'a> IdleSet<'a> {
 
     /// After work was published: picks the sleepers to wake so that as many lanes search as
     /// there is `work`, at most `limit`; `ring` writes a lane's eventfd. Among sleepers the one
-    /// with the least `load` is taken.
+    /// with the least `load` is taken. Where nobody sleeps any more who could be woken for it, tells
+    /// how much work there is for how many.
     pub(crate) fn wake(
         &self,
         work: impl Fn() -> u64,
         limit: usize,
         load: impl Fn(usize) -> u32,
         mut ring: impl FnMut(usize),
-    ) {
+    ) -> Short {
         fence(Ordering::SeqCst);
         for _ in 0..limit {
-            if work() <= self.searching() {
-                return;
+            let (work, searching) = (work(), self.searching());
+            if work <= searching {
+                return None;
             }
             match self.rouse(&load) {
                 Some(worker) => ring(worker),
-                None => return,
+                None => return Some((work, searching)),
             }
         }
+        None
     }
 
     /// Moves the least loaded sleeper to SEARCHING, whose eventfd the caller then writes.

@@ -18,7 +18,7 @@ pub const MAX_WORKERS: usize = 256;
 pub(super) const IDLE_WORDS: usize = MAX_WORKERS / super::idle::LANES_PER_WORD;
 
 /// Marks a board, and the version of this layout.
-pub(super) const MAGIC: u64 = 0x6d68_626f_6172_6402;
+pub(super) const MAGIC: u64 = 0x6d68_626f_6172_6403;
 
 /// How large a board is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +105,8 @@ pub(super) struct Header {
     /// Not zero once the workers are to end.
     pub(super) closing: Apart<AtomicU32>,
     pub(super) waiting: Apart<AtomicU64>,
+    /// See [`super::hands`].
+    pub(super) hands: Apart<AtomicU64>,
     pub(super) idle: [Apart<[AtomicU64; IDLE_WORDS]>; 2],
 }
 

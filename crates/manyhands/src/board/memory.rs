@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use super::hands::Hands;
 use super::idle::IdleSet;
 use super::layout::{Geometry, Header, IDLE_WORDS, MAGIC, Slot, WorkerEntry};
 use super::ring::{CompletionRing, RingEnds, SubmissionRing};
@@ -98,6 +99,7 @@ impl Board {
         }
         self.closing().store(0, Ordering::Relaxed);
         self.waiting().store(0, Ordering::Relaxed);
+        self.hands().tell(0, 0);
         self.write_header(cores);
     }
 
@@ -152,6 +154,10 @@ impl Board {
 
     pub(crate) fn waiting(&self) -> &AtomicU64 {
         &self.header().waiting.0
+    }
+
+    pub(crate) fn hands(&self) -> Hands<'_> {
+        Hands(&self.header().hands.0)
     }
 
     pub(crate) fn idle(&self, kind: Kind) -> IdleSet<'_> {

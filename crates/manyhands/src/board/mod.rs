@@ -1,6 +1,7 @@
 #![doc = include_str!("README.md")]
 #![allow(unsafe_code)]
 
+pub(crate) mod hands;
 pub(crate) mod idle;
 #[cfg(not(loom))]
 mod layout;

@@ -7,121 +7,16 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use super::deadlines::{Deadlines, Entry};
-use super::limits::{Doomed, Wish};
+use super::deadlines::Deadlines;
+use super::limits::Doomed;
+use super::notes::{Drainer, Effects, Input, Life, Scribbled, Shadow, Staged};
 use super::waiters::{LoopDoor, ThreadWaiter};
 use crate::arena::{Arena, ArenaView, SpanRef};
 use crate::board::state::{Owner, Phase, Range, SlotState, Ticket};
 use crate::board::waiting::Mode;
-use crate::board::{Board, Definition, Kind, Slot};
-use crate::task::{Outcome, Task, Waiter};
-
-/// A function's definition, shipped once: it lies in the parent's arena for as long as anybody
-/// holds this.
-#[derive(Debug)]
-pub struct Function {
-    pub(super) definition: Definition,
-    pub(super) arena: Arc<Arena>,
-}
-
-impl Function {
-    /// Where its definition lies in the parent's arena; see [`Seat::look_up`].
-    ///
-    /// [`Seat::look_up`]: super::Seat::look_up
-    #[must_use]
-    pub fn span(&self) -> SpanRef {
-        self.definition.span
-    }
-}
-
-impl Drop for Function {
-    fn drop(&mut self) {
-        self.arena.release(self.definition.span);
-    }
-}
-
-/// An input that has not found a slot yet.
-pub(super) enum Input {
-    Bytes(Box<[u8]>),
-    Span(SpanRef),
-}
-
-/// A task that waits for a slot.
-pub(super) struct Staged {
-    pub(super) task: Arc<Task>,
-    pub(super) input: Input,
-}
-
-/// What the parent knows about a slot. The input is kept here as well, so that a task can be
-/// submitted again when the board can not be trusted any more.
-#[derive(Default)]
-pub(super) struct Shadow {
-    pub(super) generation: u32,
-    pub(super) task: Option<Arc<Task>>,
-    pub(super) input: Option<Input>,
-    /// Workers in a row that died with this batch before they had begun an item of it.
-    pub(super) fruitless: u8,
-    /// Why it is to end although it has begun.
-    pub(super) wish: Option<Wish>,
-    /// Its time had come when it had ended, but its lane had not said so.
-    pub(super) unreported: bool,
-    /// Its place in the submission ring.
-    pub(super) position: u64,
-    pub(super) entry: Entry,
-}
-
-/// The board holds what no worker can have written by the protocol.
-#[derive(Debug)]
-pub(super) struct Scribbled(pub(super) String);
-
-/// What is to be done once the desk is unlocked.
-#[derive(Default)]
-pub(super) struct Effects {
-    pub(super) woken: Vec<Arc<dyn Waiter>>,
-    pub(super) published: [usize; 2],
-    /// Lanes to be rung, one of whose tasks is asked to stop: kind and worker.
-    pub(super) asked: Vec<(Kind, usize)>,
-    /// Tasks that have ended, so that the last reference goes without the lock.
-    ended: Vec<Arc<Task>>,
-}
-
-impl Effects {
-    pub(super) fn is_empty(&self) -> bool {
-        self.woken.is_empty()
-            && self.ended.is_empty()
-            && self.published == [0; 2]
-            && self.asked.is_empty()
-    }
-
-    pub(super) fn end(&mut self, task: Arc<Task>, outcome: Outcome) {
-        self.woken.append(&mut task.end(outcome));
-        self.ended.push(task);
-    }
-}
-
-/// Who is rung when a completion is published.
-#[derive(Clone)]
-pub(super) enum Drainer {
-    Nobody,
-    Thread(Arc<ThreadWaiter>),
-    Loop(Arc<LoopDoor>),
-    Supervisor,
-}
-
-/// Where a pool is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Life {
-    /// Takes tasks.
-    Open,
-    /// Takes no more, and ends those that it has.
-    Draining,
-    /// Every task has ended; the workers end.
-    Stopping,
-    /// No worker is left.
-    Stopped,
-}
+use crate::board::{Board, Kind, Slot};
+use crate::task::{Outcome, Task};
 
 pub(super) struct Desk {
     pub(super) free: Vec<u32>,
@@ -152,6 +47,8 @@ pub(super) struct Desk {
     pub(super) watchers: usize,
     pub(super) loops: Vec<Arc<LoopDoor>>,
     pub(super) life: Life,
+    /// They end when no process is being made.
+    pub(super) settling: Vec<Arc<Task>>,
     /// The board can not be trusted; says what was found. Nothing is read from it or put on it
     /// until the workers are dead and it has been made anew.
     pub(super) scribbled: Option<String>,
@@ -184,6 +81,7 @@ impl Desk {
             watchers: 0,
             loops: Vec::new(),
             life: Life::Open,
+            settling: Vec::new(),
             scribbled: None,
             rebuilt: 0,
             arena,
@@ -409,64 +307,6 @@ impl Desk {
             self.retryable -= usize::from(task.retries() > 0);
         }
         effects.end(task, outcome);
-    }
-
-    /// Withdraws a task, or the items of a batch, that have not begun; what runs is the last
-    /// attempt. True when no item of it has run.
-    pub(super) fn cancel(
-        &mut self,
-        board: &Board,
-        task: &Arc<Task>,
-        effects: &mut Effects,
-    ) -> bool {
-        if task.is_done() {
-            return false;
-        }
-        let Some(ticket) = task.place() else {
-            // In the backlog, which passes over tasks that have ended.
-            self.end(task.clone(), Outcome::Cancelled, effects);
-            return true;
-        };
-        self.forbid_retries(task);
-        if self.scribbled.is_some() {
-            // Whether it has begun, nobody can say.
-            return false;
-        }
-        let slot = board.slot(ticket.slot).expect("placed by the parent");
-        let ready = SlotState::ready(ticket.generation).to_bits();
-        let mine = SlotState::free(ticket.generation.wrapping_add(1)).to_bits();
-        if slot
-            .state
-            .compare_exchange(ready, mine, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok()
-        {
-            self.free(board, slot, ticket.slot);
-            let untouched = !task.has_items();
-            let outcome = match untouched {
-                true => Outcome::Cancelled,
-                // A worker died in the middle of the batch; what others had ended stays.
-                false => task.with_the_rest_cancelled(Duration::ZERO),
-            };
-            self.end(task.clone(), outcome, effects);
-            self.refill(board, effects);
-            return untouched;
-        }
-        if task.is_batch() {
-            let withdraw = |bits| {
-                let range = Range::from_bits(bits);
-                Some(
-                    Range {
-                        end: range.next.min(range.end),
-                        ..range
-                    }
-                    .to_bits(),
-                )
-            };
-            let _withdrawn = slot
-                .range
-                .fetch_update(Ordering::AcqRel, Ordering::Relaxed, withdraw);
-        }
-        false
     }
 
     /// Every task that has not ended.

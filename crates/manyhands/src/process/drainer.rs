@@ -9,8 +9,9 @@ use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 use std::{hint, io, thread};
 
-use super::desk::{Desk, Drainer, Effects, Life};
-use super::pool::{Shared, WATCH};
+use super::desk::Desk;
+use super::notes::{Drainer, Effects, Life, Scribbled};
+use super::shared::{Shared, WATCH};
 use super::waiters::{LoopDoor, ThreadWaiter, Waited};
 use super::{FIRST_LOOP_DOORBELL, SUPERVISOR_DOORBELL, THREADS_DOORBELL};
 use crate::board::waiting::{Mode, Waiting};
@@ -118,7 +119,12 @@ impl Shared {
     }
 
     fn check(&self, desk: &mut Desk, effects: &mut Effects) {
-        if let Err(found) = desk.check(&self.board) {
+        let found = desk.check(&self.board).and_then(|()| {
+            let alike = desk.scribbled.is_some() || self.board.hands().are_as(self.hands());
+            let text = || Scribbled("who could help is not as the parent wrote it".into());
+            alike.then_some(()).ok_or_else(text)
+        });
+        if let Err(found) = found {
             self.scribbled(desk, found, effects);
         }
     }

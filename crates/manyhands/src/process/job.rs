@@ -278,6 +278,7 @@ impl Lane {
             0 => Phase::Claimed,
             _ => Phase::Running,
         };
+        self.search_on();
         self.set_state(job, from, Phase::Done);
         let lane = self.kind.lane(self.worker());
         self.seat.board.completion(lane).push(job.ticket);

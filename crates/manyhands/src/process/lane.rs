@@ -8,6 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::SUPERVISOR_DOORBELL;
 use super::job::Job;
 use super::linger::{Linger, Patience};
 use super::seat::Seat;
@@ -117,7 +118,12 @@ impl Lane {
                 event.set();
             }
         };
-        idle.pass_on(self.worker(), ring, load, set);
+        if let Some((work, searching)) = idle.pass_on(self.worker(), ring, load, set)
+            && board.hands().are_wanted(work, searching)
+            && let Some(supervisor) = self.seat.doorbells.get(SUPERVISOR_DOORBELL)
+        {
+            supervisor.set();
+        }
     }
 
     /// Nothing was left to claim: says so, and whether the lane may sleep until its event is
@@ -192,6 +198,20 @@ impl Lane {
     /// Whether looking has found work.
     pub fn lingered(&mut self, found: bool) {
         self.patience.looked(found);
+    }
+
+    /// Where workers are made on demand: whoever reads the outcome that is about to be published and
+    /// then submits the next task is to find this lane searching, and no place to be filled.
+    pub(super) fn search_on(&mut self) {
+        let board = &self.seat.board;
+        if self.kind == Kind::Function
+            && board.hands().any_vacant()
+            && board.submission(self.kind).len() == 0
+            && !self.seat.is_closing()
+        {
+            self.idle = true;
+            board.idle(self.kind).set_searching(self.worker());
+        }
     }
 
     pub(super) fn ring(&mut self, idle: bool) {

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use super::pool::Shared;
+use super::shared::Shared;
 use super::supervisor::Event;
 use crate::sys::pidfd::{self, Process};
 use crate::sys::signals::spawn_without_signals;

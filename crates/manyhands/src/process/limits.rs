@@ -10,7 +10,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::deadlines::{Entry, GRAIN, NEVER};
-use super::desk::{Desk, Effects, Scribbled};
+use super::desk::Desk;
+use super::notes::{Effects, Scribbled};
 use crate::board::state::{Phase, Range, SlotState};
 use crate::board::{Board, Kind, Slot};
 use crate::sys::clock;

@@ -5,7 +5,7 @@
 //! segment; every segment keeps room for one. A record is written before it is counted, and a
 //! link before the record behind it, so whatever the count says can be read after a death.
 
-use super::desk::Scribbled;
+use super::notes::Scribbled;
 use crate::arena::{Arena, ArenaError, SpanGuard, SpanRef};
 use crate::task::{Outcome, Payload};
 

@@ -6,7 +6,9 @@
 //!
 //! [`Task`]: crate::task::Task
 
+mod config;
 mod deadlines;
+mod demand;
 mod desk;
 mod drainer;
 mod failures;
@@ -16,20 +18,25 @@ mod launch;
 mod limits;
 mod linger;
 mod log;
+mod notes;
 mod outcomes;
 mod pool;
 mod recover;
 mod seat;
+mod seats;
+mod shared;
 mod supervisor;
 mod waiters;
 mod welcome;
+mod withdraw;
 
-pub use desk::Function;
+pub use config::{Config, OnDeath, Status, SubmitError};
 pub use job::{Input, Job, StopFlag};
 pub use lane::{Lane, Next};
 pub use launch::{Child, Launched, Launcher};
 pub use linger::Linger;
-pub use pool::{Config, Pool, Status, SubmitError};
+pub use notes::Function;
+pub use pool::Pool;
 pub use seat::Seat;
 pub use waiters::{LoopDoor, LoopWaiter, Waited};
 

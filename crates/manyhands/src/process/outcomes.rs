@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
-use super::desk::{Desk, Effects, Scribbled};
+use super::desk::Desk;
 use super::limits::{self, Wish};
 use super::log;
+use super::notes::{Effects, Scribbled};
 use crate::arena::{SpanGuard, SpanRef};
 use crate::board::state::{Phase, Range, SlotState};
 use crate::board::{Board, INLINE_BYTES, Place, Slot};

@@ -1,222 +1,26 @@
 //! The parent's handle of a pool: submit, cancel, wait, shut down.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use super::desk::{Desk, Effects, Function, Life, Scribbled};
+use super::config::{Config, OnDeath, Status, SubmitError};
+use super::desk::Desk;
 use super::launch::Launcher;
-use super::limits;
-use super::supervisor::{self, Event as SupervisorEvent};
+use super::notes::{Effects, Function, Life};
+use super::shared::Shared;
 use super::waiters::{LoopDoor, Waited};
-use super::{DOORBELLS, THREADS_DOORBELL};
-use crate::arena::{Arena, ArenaConfig, ArenaError};
+use super::{DOORBELLS, THREADS_DOORBELL, limits, supervisor};
+use crate::arena::{Arena, ArenaConfig};
 use crate::board::watch::Watch;
-use crate::board::{Board, Definition, Geometry, INLINE_BYTES, Kind, WorkerPhase};
+use crate::board::{Board, Definition, Geometry, INLINE_BYTES, Kind};
 use crate::sys::event::Event;
 use crate::sys::forked::ProcessMark;
 use crate::sys::signals::Blocked;
 use crate::sys::timer::Timer;
 use crate::sys::{cores, pidfd};
 use crate::task::{Broken, Limits, Outcome, Task};
-
-/// How long work may lie untouched beside an idle lane before others are woken for it.
-pub(super) const WATCH: Duration = Duration::from_millis(10);
-
-/// Boards that a pool makes anew before it gives up: one that is scribbled over so often will be
-/// again.
-const MOST_REBUILDS: u32 = 8;
-
-/// How large a pool is.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Worker processes.
-    pub workers: usize,
-    /// Tasks (or batches) on the board at once; a power of two. What goes beyond waits in the
-    /// parent's memory.
-    pub slots: usize,
-    /// How long workers that have nothing more to do may take to exit before they are killed.
-    pub grace: Duration,
-    /// By [`Kind`]: how long a task that was asked to stop may take for it before its worker is
-    /// killed. With [`Duration::ZERO`] the worker is killed at once: what a function does cannot
-    /// be interrupted from outside, unless its runner sees to it.
-    pub stop_grace: [Duration; 2],
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            workers: cores::usable(),
-            slots: 2048,
-            grace: Duration::from_secs(5),
-            stop_grace: [Duration::ZERO, Duration::from_secs(1)],
-        }
-    }
-}
-
-/// Why a task was not taken.
-#[derive(Debug, thiserror::Error)]
-pub enum SubmitError {
-    /// The pool has been shut down.
-    #[error("the pool is shut down; create a new one to submit more tasks")]
-    ShutDown,
-    /// The pool can run nothing more; says why.
-    #[error("the pool is broken")]
-    Broken(Arc<Broken>),
-    /// A forked child inherited the pool.
-    #[error("this pool belongs to the process that created it; create one in this process")]
-    OtherProcess,
-    /// A batch with a timeout or retries, which only single tasks can have.
-    #[error("limits are for single tasks; submit the items of the batch one by one to limit them")]
-    BatchLimits,
-    /// The input found no memory.
-    #[error(transparent)]
-    Arena(#[from] ArenaError),
-}
-
-/// A moment of a pool, for people.
-#[derive(Clone, Debug)]
-pub struct Status {
-    /// Process number and phase, a row a worker.
-    pub workers: Vec<(u32, WorkerPhase)>,
-    /// Tasks that have not ended; a batch counts once.
-    pub outstanding: usize,
-    /// Tasks that wait for a slot.
-    pub backlog: usize,
-    /// Takes no tasks any more.
-    pub closed: bool,
-}
-
-pub(super) struct Shared {
-    pub(super) config: Config,
-    pub(super) board: Board,
-    pub(super) arena: Arc<Arena>,
-    pub(super) desk: Mutex<Desk>,
-    pub(super) doorbells: Vec<Arc<Event>>,
-    /// An eventfd for each lane.
-    pub(super) lanes: Vec<Event>,
-    pub(super) owner: pidfd::Process,
-    pub(super) broken: OnceLock<Arc<Broken>>,
-    pub(super) watch: Watch,
-    pub(super) watch_timer: Timer,
-    kick: Event,
-    events: Mutex<Vec<SupervisorEvent>>,
-    functions: AtomicU64,
-    /// Ends when no worker is left.
-    gone: Arc<Task>,
-    mark: ProcessMark,
-}
-
-impl Shared {
-    pub(super) fn lock(&self) -> MutexGuard<'_, Desk> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Unlocks the desk and does what is due outside: waiters, lanes, the watch.
-    pub(super) fn finish(&self, mut desk: MutexGuard<'_, Desk>, effects: Effects) {
-        let ended = desk.life == Life::Draining && desk.outstanding == 0;
-        let nearer = desk.deadlines.is_nearer();
-        drop(desk);
-        if ended || nearer {
-            self.kick.set();
-        }
-        for (kind, worker) in &effects.asked {
-            self.ring_lane(*kind, *worker);
-        }
-        for waiter in &effects.woken {
-            waiter.wake();
-        }
-        for kind in Kind::ALL {
-            if effects.published[kind as usize] > 0 {
-                self.wake_lanes(kind, effects.published[kind as usize]);
-            }
-        }
-    }
-
-    fn wake_lanes(&self, kind: Kind, published: usize) {
-        let idle = self.board.idle(kind);
-        let ring = self.board.submission(kind);
-        let load = |worker| self.board.load(kind, worker);
-        idle.wake(
-            || ring.len(),
-            published,
-            load,
-            |worker| self.ring_lane(kind, worker),
-        );
-        if idle.any_idle() {
-            self.arm_watch(WATCH);
-        }
-    }
-
-    /// Writes a lane's eventfd. The worker's number was read from the board: there may be none.
-    pub(super) fn ring_lane(&self, kind: Kind, worker: usize) {
-        if let Some(event) = self.lanes.get(kind.lane(worker)) {
-            event.set();
-        }
-    }
-
-    pub(super) fn arm_watch(&self, after: Duration) {
-        if self.watch.arm()
-            && let Err(error) = self.watch_timer.arm(after)
-        {
-            unreachable!("timerfd_settime with valid times: {error}");
-        }
-    }
-
-    pub(super) fn tell_supervisor(&self, event: SupervisorEvent) {
-        self.events
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(event);
-        self.kick.set();
-    }
-
-    pub(super) fn take_events(&self) -> Vec<SupervisorEvent> {
-        self.kick.clear();
-        std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    pub(super) fn kick(&self) -> &Event {
-        &self.kick
-    }
-
-    /// The pool can run nothing more: every task ends so, and the workers end.
-    pub(super) fn break_pool(&self, desk: &mut Desk, why: Broken, effects: &mut Effects) {
-        let why = self.broken.get_or_init(|| Arc::new(why)).clone();
-        desk.end_all(|| Outcome::Broken(why.clone()), effects);
-        if desk.life < Life::Stopping {
-            desk.life = Life::Stopping;
-        }
-        self.kick.set();
-    }
-
-    /// The board can not be trusted: the supervisor will end the workers and make it anew, or
-    /// break the pool where that does not help.
-    pub(super) fn scribbled(&self, desk: &mut Desk, found: Scribbled, effects: &mut Effects) {
-        if desk.rebuilt >= MOST_REBUILDS || desk.life >= Life::Stopping {
-            // Nobody reads it any more, however much seems to lie there.
-            desk.scribbled.get_or_insert_with(|| found.0.clone());
-            self.break_pool(desk, Broken::Board(found.0), effects);
-        } else if desk.scribbled.is_none() {
-            desk.scribbled = Some(found.0);
-            self.kick.set();
-        }
-    }
-
-    /// The last worker is gone.
-    pub(super) fn end(&self) {
-        let mut desk = self.lock();
-        desk.life = Life::Stopped;
-        desk.release_inputs();
-        // Views of the dead workers' arenas live on in the payloads that are still to be read.
-        let views = std::mem::take(&mut desk.views);
-        let mut effects = Effects::default();
-        effects.end(self.gone.clone(), Outcome::Cancelled);
-        self.finish(desk, effects);
-        drop(views);
-    }
-}
 
 /// A pool of worker processes, as its owner holds it. Dropping it lets what was submitted run to
 /// its end, and then ends the workers.
@@ -253,6 +57,8 @@ impl Pool {
             kick: Event::new()?,
             events: Mutex::default(),
             functions: AtomicU64::new(0),
+            breaks: AtomicBool::new(config.on_death == OnDeath::Break),
+            hands: AtomicU64::new(0),
             gone: Task::marker(),
             mark: ProcessMark::current(),
             config,
@@ -261,6 +67,19 @@ impl Pool {
         });
         supervisor::start(shared.clone(), launcher)?;
         Ok(Self { shared })
+    }
+
+    /// Would it take a task?
+    ///
+    /// # Errors
+    /// It takes no more; says why.
+    pub fn accepts(&self) -> Result<(), SubmitError> {
+        self.check()?;
+        let open = self.shared.lock().life == Life::Open;
+        match open {
+            true => Ok(()),
+            false => self.check().and(Err(SubmitError::ShutDown)),
+        }
     }
 
     fn check(&self) -> Result<(), SubmitError> {
@@ -532,10 +351,52 @@ impl Pool {
         shared.finish(desk, effects);
     }
 
+    /// The pool is of no use any more, as its owner finds: everything outstanding ends as
+    /// [`Outcome::Broken`], and the workers are killed. Gives why it is broken: it may have been
+    /// before.
+    pub fn break_off(&self, why: Broken) -> Arc<Broken> {
+        let shared = &*self.shared;
+        if !self.is_ours() {
+            return Arc::new(why);
+        }
+        let mut effects = Effects::default();
+        let mut desk = shared.lock();
+        shared.drain(&mut desk, &mut effects);
+        shared.break_pool(&mut desk, why, &mut effects);
+        shared.finish(desk, effects);
+        shared.broken.get().cloned().expect("it was just broken")
+    }
+
+    /// From now on, as if it had been started with [`OnDeath::Break`](super::OnDeath::Break).
+    pub fn break_at_death(&self) {
+        self.shared.breaks.store(true, Ordering::SeqCst);
+    }
+
     /// What ends (as [`Outcome::Cancelled`]) when no worker is left after a shutdown.
     #[must_use]
     pub fn gone(&self) -> &Arc<Task> {
         &self.shared.gone
+    }
+
+    /// What ends (as [`Outcome::Cancelled`]) when no process is being made for this pool: when the
+    /// workers that were called for up to now have been started, or could not be. They may not take
+    /// tasks yet.
+    #[must_use]
+    pub fn settled(&self) -> Arc<Task> {
+        let marker = Task::marker();
+        if !self.is_ours() {
+            let _nobody_waits = marker.end(Outcome::Cancelled);
+            return marker;
+        }
+        let mut effects = Effects::default();
+        let mut desk = self.shared.lock();
+        match desk.life {
+            Life::Stopped => effects.end(marker.clone(), Outcome::Cancelled),
+            _ => desk.settling.push(marker.clone()),
+        }
+        self.shared.finish(desk, effects);
+        self.shared.kick().set();
+        marker
     }
 
     /// Why it is broken, if it is.

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::deadlines::Entry;
-use super::desk::{Desk, Effects, Input, Scribbled, Staged};
+use super::desk::Desk;
 use super::limits::{self, Doomed, Wish};
+use super::notes::{Effects, Input, Scribbled, Staged};
 use crate::board::state::{Phase, Range, SlotState, Ticket};
 use crate::board::{Board, Kind, Slot};
 use crate::sys::cores;

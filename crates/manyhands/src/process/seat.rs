@@ -93,6 +93,9 @@ impl Seat {
     /// # Errors
     /// The parent is gone.
     pub fn ready(&self) -> io::Result<()> {
+        // It must not look as if nobody came while it is no more counted as starting. The
+        // coroutines' lane is the guard's already.
+        self.board.idle(Kind::Function).set_searching(self.worker());
         self.set_phase(WorkerPhase::Ready);
         Answer::Ready.send(&self.control)
     }
@@ -140,6 +143,10 @@ impl Seat {
     ) -> io::Result<()> {
         let seat = self.clone();
         let mut lane = self.lane(Kind::Coroutine);
+        // As in `ready`.
+        self.board
+            .idle(Kind::Coroutine)
+            .set_searching(self.worker());
         spawn_without_signals("manyhands-guard".into(), move || {
             if seat.watch_parent(Some(&mut lane)) {
                 drop(lane);

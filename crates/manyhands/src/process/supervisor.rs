@@ -5,25 +5,23 @@
 //! happens; every worker that exits is recovered exactly once, after its exit status is known.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{SendError, Sender};
+use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 
 use super::SUPERVISOR_DOORBELL;
-use super::desk::{Desk, Drainer, Effects, Life};
-use super::failures::{Failures, Use};
+use super::desk::Desk;
+use super::failures::Failures;
 use super::launch::{self, Child, Launcher, Request};
-use super::pool::{Shared, WATCH};
-use super::welcome::{self, Answer, Place};
-use crate::arena::{ArenaConfig, ArenaView, create_memfd};
-use crate::board::{Kind, WorkerPhase, watch};
-use crate::sys::channel::Channel;
+use super::notes::{Drainer, Effects, Life};
+use super::seats::{Seat, Worker};
+use super::shared::{Shared, WATCH};
+use crate::board::{Kind, watch};
 use crate::sys::clock;
 use crate::sys::event::wait_any;
 use crate::sys::pidfd::Process;
@@ -48,50 +46,24 @@ pub(super) enum Event {
     },
 }
 
-/// A worker that dies sooner than this after its start, with nothing done, counts towards
-/// giving up.
-const SOON: Duration = Duration::from_secs(1);
-
-enum Worker {
-    /// No process, and none is being made.
-    Vacant,
-    /// The launcher is asked for one.
-    Launching,
-    /// A process, or a zombie.
-    Alive {
-        pid: u32,
-        process: Process,
-        child: Box<dyn Child>,
-    },
-    /// Exited; the launcher is asked for its status.
-    Reaping { pid: u32 },
-}
-
-struct Seat {
-    worker: Worker,
-    control: Option<Channel>,
-    answered: bool,
-    since: Instant,
-}
-
-struct Supervisor {
-    shared: Arc<Shared>,
-    seats: Vec<Seat>,
-    requests: Sender<Request>,
-    launcher: Option<JoinHandle<()>>,
-    failures: Failures,
+pub(super) struct Supervisor {
+    pub(super) shared: Arc<Shared>,
+    pub(super) seats: Vec<Seat>,
+    pub(super) requests: Sender<Request>,
+    pub(super) launcher: Option<JoinHandle<()>>,
+    pub(super) failures: Failures,
     /// Tasks ended when the last worker died.
-    progress: u64,
-    initializer_error: Option<Box<[u8]>>,
+    pub(super) progress: u64,
+    pub(super) initializer_error: Option<Box<[u8]>>,
     /// When those that have not ended will be killed.
-    deadline: Option<Instant>,
-    killing: bool,
+    pub(super) deadline: Option<Instant>,
+    pub(super) killing: bool,
     /// The workers were told to end.
-    closing: bool,
+    pub(super) closing: bool,
     /// Places whose worker waits for others to take up their descriptors.
-    postponed: Vec<usize>,
+    pub(super) postponed: Vec<usize>,
     /// Where each submission ring ended when the watch last looked.
-    seen: [u64; 2],
+    pub(super) seen: [u64; 2],
 }
 
 /// Starts the supervisor and, through it, the workers.
@@ -119,8 +91,13 @@ pub(super) fn start(shared: Arc<Shared>, launcher: Box<dyn Launcher>) -> io::Res
     };
     // The first tells whether any can be started; what goes wrong with others breaks the pool,
     // and those that were started already are ended and reaped.
-    let launched = supervisor.launch(0);
+    let on_demand = supervisor.shared.config.on_demand;
+    let launched = match on_demand {
+        true => Ok(()),
+        false => supervisor.launch(0),
+    };
     match &launched {
+        Ok(()) if on_demand => {}
         Ok(()) => (1..supervisor.seats.len()).for_each(|worker| supervisor.replace(worker)),
         Err(error) => supervisor.give_up(Broken::Start(error.to_string())),
     }
@@ -153,6 +130,7 @@ impl Supervisor {
             if self.stop_if_due() {
                 break;
             }
+            self.staff();
             self.sleep();
         }
         let Self {
@@ -256,7 +234,7 @@ impl Supervisor {
                 self.seats[worker].worker = Worker::Vacant;
                 if self.failures.not_started() {
                     self.give_up(Broken::Start(text));
-                } else if self.may_launch() {
+                } else if self.may_launch() && !self.shared.config.on_demand {
                     self.replace(worker);
                 }
             }
@@ -264,196 +242,14 @@ impl Supervisor {
         }
     }
 
-    fn request(&mut self, request: Request) {
-        // The launcher lives until the sender is dropped, unless it panicked: then no worker
-        // can be made or reaped any more.
-        if let Err(SendError(request)) = self.requests.send(request) {
-            let (Request::Launch { worker, .. } | Request::Reap { worker, .. }) = request;
-            self.seats[worker].worker = Worker::Vacant;
-            self.give_up(Broken::Start(
-                "the thread that starts workers has died".into(),
-            ));
-        }
-    }
-
-    fn give_up(&self, why: Broken) {
+    pub(super) fn give_up(&self, why: Broken) {
         let mut effects = Effects::default();
         let mut desk = self.shared.lock();
         self.shared.break_pool(&mut desk, why, &mut effects);
         self.shared.finish(desk, effects);
     }
 
-    /// Prepares a place and asks for a process.
-    fn launch(&mut self, worker: usize) -> io::Result<()> {
-        let shared = &*self.shared;
-        let (control, theirs) = Channel::pair()?;
-        let outputs = create_memfd(&ArenaConfig::default()).map_err(io::Error::other)?;
-        let view = ArenaView::open(outputs.try_clone()?).map_err(io::Error::other)?;
-        let entry = shared.board.worker(worker);
-        let epoch = {
-            let mut desk = shared.lock();
-            desk.views[worker] = Some(Arc::new(view));
-            desk.epochs[worker] = desk.epochs[worker].wrapping_add(1);
-            desk.epochs[worker]
-        };
-        shared.board.doomed(worker).clear();
-        entry.epoch.store(u32::from(epoch), Ordering::Relaxed);
-        entry.pid.store(0, Ordering::Relaxed);
-        entry
-            .phase
-            .store(WorkerPhase::Starting as u32, Ordering::Release);
-        let fixed = [
-            shared.board.as_fd(),
-            shared.arena.fd(),
-            outputs.as_fd(),
-            shared.owner.as_fd(),
-        ];
-        let place = Place {
-            worker,
-            epoch,
-            lanes: shared.lanes.len(),
-        };
-        welcome::send(&control, place, &fixed, &shared.doorbells, &shared.lanes)?;
-        self.seats[worker] = Seat {
-            worker: Worker::Launching,
-            control: Some(control),
-            answered: false,
-            since: Instant::now(),
-        };
-        self.request(Request::Launch {
-            worker,
-            control: theirs.into(),
-        });
-        Ok(())
-    }
-
-    /// Reads what a worker says.
-    fn listen(&mut self, worker: usize) {
-        let seat = &mut self.seats[worker];
-        while let Some(control) = &seat.control {
-            match control.receive(false) {
-                Ok(Some((message, _))) => match Answer::parse(&message) {
-                    Some(Answer::Ready) => {
-                        seat.answered = true;
-                        seat.since = Instant::now();
-                        self.failures.ready();
-                        self.initializer_error = None;
-                    }
-                    Some(Answer::InitializerFailed(error)) => self.initializer_error = Some(error),
-                    None => seat.control = None,
-                },
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Ok(None) | Err(_) => seat.control = None,
-            }
-        }
-    }
-
-    /// Its process has exited: asks how.
-    fn reap(&mut self, worker: usize) {
-        let seat = &mut self.seats[worker];
-        match std::mem::replace(&mut seat.worker, Worker::Vacant) {
-            Worker::Alive { pid, child, .. } => {
-                seat.worker = Worker::Reaping { pid };
-                self.request(Request::Reap { worker, child });
-            }
-            other => seat.worker = other,
-        }
-    }
-
-    /// A worker's process has exited and how is known: recovers its tasks, replaces it.
-    fn bury(&mut self, worker: usize, exit: Exit) {
-        let seat = &mut self.seats[worker];
-        let Worker::Reaping { pid } = std::mem::replace(&mut seat.worker, Worker::Vacant) else {
-            return;
-        };
-        let (answered, soon) = (seat.answered, seat.since.elapsed() < SOON);
-        seat.control = None;
-        let shared = self.shared.clone();
-        let retired = shared.board.phase(worker) == WorkerPhase::Retiring;
-        shared.board.worker(worker).pid.store(0, Ordering::Relaxed);
-        let mut effects = Effects::default();
-        let mut desk = shared.lock();
-        let before = desk.outstanding;
-        let doomed = desk.is_doomed(worker);
-        if desk.life < Life::Stopped
-            && desk.scribbled.is_none()
-            && let Err(found) = desk.recover(&shared.board, worker, pid, exit, &mut effects)
-        {
-            shared.scribbled(&mut desk, found, &mut effects);
-        }
-        let cost = desk.outstanding < before;
-        desk.views[worker] = None;
-        // It may have been about to ring the drainer.
-        shared.settle_again(&mut desk);
-        shared.finish(desk, effects);
-        for kind in Kind::ALL {
-            if shared.board.submission(kind).len() > 0 {
-                self.ring_idle(kind);
-            }
-        }
-        if !self.may_launch() {
-            return;
-        }
-        let progress = self.tasks_ended();
-        let useful = cost || doomed || progress != self.progress || !soon || retired;
-        self.progress = progress;
-        let useful = match useful {
-            _ if !answered && !doomed => Use::None,
-            true => Use::Some,
-            false => Use::Ready,
-        };
-        if let Some(count) = self.failures.ended(useful, exit, Instant::now()) {
-            let error = self.initializer_error.take();
-            return self.give_up(match error {
-                Some(error) => Broken::Initializer(error),
-                None => Broken::Start(format!(
-                    "{count} workers in a row ended before they were of use; the last one {exit}"
-                )),
-            });
-        }
-        self.replace(worker);
-    }
-
-    fn replace(&mut self, worker: usize) {
-        match self.launch(worker) {
-            Ok(()) => {}
-            // Descriptors on their way are limited, see unix(7). Those of others will arrive.
-            Err(error)
-                if error.raw_os_error() == Some(libc::ETOOMANYREFS) && self.any_arriving() =>
-            {
-                self.postponed.push(worker);
-            }
-            Err(error) => {
-                let text = format!("no worker could be started: {error}");
-                self.give_up(Broken::Start(text));
-            }
-        }
-    }
-
-    /// Is there a worker that has not taken up its descriptors, as far as one knows?
-    fn any_arriving(&self) -> bool {
-        let arriving = |seat: &Seat| !matches!(seat.worker, Worker::Vacant) && !seat.answered;
-        self.seats.iter().any(arriving)
-    }
-
-    fn launch_postponed(&mut self) {
-        if !self.postponed.is_empty() && self.may_launch() {
-            for worker in std::mem::take(&mut self.postponed) {
-                self.replace(worker);
-            }
-        }
-    }
-
-    /// Tasks that the workers ended so far, as far as the board can be believed.
-    fn tasks_ended(&self) -> u64 {
-        let board = &self.shared.board;
-        let lanes = (0..self.seats.len()).flat_map(|worker| &board.worker(worker).ended);
-        lanes.fold(0, |sum, lane| {
-            sum.wrapping_add(lane.load(Ordering::Relaxed))
-        })
-    }
-
-    fn ring_idle(&self, kind: Kind) {
+    pub(super) fn ring_idle(&self, kind: Kind) {
         let shared = &self.shared;
         let _roused = shared
             .board
@@ -462,7 +258,7 @@ impl Supervisor {
     }
 
     /// Not while the pool ends, nor while its board cannot be trusted.
-    fn may_launch(&self) -> bool {
+    pub(super) fn may_launch(&self) -> bool {
         let desk = self.shared.lock();
         desk.life < Life::Stopping && desk.scribbled.is_none()
     }
@@ -482,13 +278,14 @@ impl Supervisor {
         let mut effects = Effects::default();
         let mut desk = shared.lock();
         if due(&desk) {
+            shared.hands().tell(0, 0);
             desk.rebuild(&shared.board, &mut effects);
         }
         self.seen = [0; 2];
         shared.settle_again(&mut desk);
         shared.finish(desk, effects);
-        for worker in 0..self.seats.len() {
-            self.replace(worker);
+        if !shared.config.on_demand {
+            (0..self.seats.len()).for_each(|worker| self.replace(worker));
         }
     }
 
@@ -514,25 +311,6 @@ impl Supervisor {
         for worker in killed {
             self.kill_worker(worker);
         }
-    }
-
-    /// Kills a worker, if its process is known and has not exited.
-    fn kill_worker(&self, worker: usize) {
-        if let Worker::Alive { process, .. } = &self.seats[worker].worker
-            && let Err(error) = process.kill()
-        {
-            unreachable!("SIGKILL to a worker of one's own: {error}");
-        }
-    }
-
-    fn kill_workers(&self) {
-        (0..self.seats.len()).for_each(|worker| self.kill_worker(worker));
-    }
-
-    fn all_vacant(&self) -> bool {
-        self.seats
-            .iter()
-            .all(|seat| matches!(seat.worker, Worker::Vacant))
     }
 
     /// The watch fired: does work lie beside idle lanes?

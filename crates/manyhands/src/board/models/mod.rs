@@ -155,7 +155,7 @@ impl Table {
     fn wake_lanes(&self, published: usize) {
         let ring = self.ring();
         let set = |lane: usize| self.bells[lane].set();
-        self.idle().wake(|| ring.len(), published, |_| 0, set);
+        let _short = self.idle().wake(|| ring.len(), published, |_| 0, set);
     }
 }
 
@@ -201,7 +201,8 @@ impl<'a> Lane<'a> {
     fn busy(&mut self) {
         if std::mem::take(&mut self.idle) {
             let set = |lane: usize| self.table.bells[lane].set();
-            self.table
+            let _short = self
+                .table
                 .idle()
                 .pass_on(self.lane, self.table.ring(), |_| 0, set);
         }

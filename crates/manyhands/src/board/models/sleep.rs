@@ -165,7 +165,7 @@ fn loom_a_waker_that_dies_before_it_rings_is_made_good_by_recovery() {
             thread::spawn(move || {
                 // Claims one task, wants to wake the other lane for the other, and dies.
                 if table.claim(0).is_some() {
-                    table.idle().pass_on(0, table.ring(), |_| 0, |_| {});
+                    let _short = table.idle().pass_on(0, table.ring(), |_| 0, |_| {});
                 }
             })
         };
