@@ -1,18 +1,21 @@
 """Runs the interpreter's own tests of `concurrent.futures` with the drop-ins in its place.
 
-    python cpython_suite.py MODE REPORT [WORD…]
+    python cpython_suite.py MODE REPORT [PART/PARTS] [WORD…]
 
-MODE is the drop-in's `on_worker_death`. Only tests are run whose names hold one of the words. One
-line a test is written to REPORT as soon as it has ended: its outcome, its name, and the last line
-of what went wrong. A test that takes too long ends the run, with every thread's stack shown.
+MODE is the drop-in's `on_worker_death`. PART (from 0) is run of so many parts of about equal
+length. Only tests are run whose names hold one of the words. As soon as a test has begun or ended a
+line is written to REPORT: which of it, or how it ended; its name; and the last line of what went
+wrong. A test that takes too long ends the run, with every thread's stack shown.
 """
 
 from __future__ import annotations
 
 import faulthandler
+import gc
 import json
 import sys
 import unittest
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -86,6 +89,7 @@ class Report(unittest.TestResult):
 
     def __init__(self, file: TextIO, stacks: TextIO) -> None:
         super().__init__()
+        # Nothing here keeps a test, or what went wrong in it.
         self._file = file
         self._stacks = stacks
 
@@ -100,8 +104,10 @@ class Report(unittest.TestResult):
         faulthandler.dump_traceback_later(TOO_LONG, exit=True, file=self._stacks)
 
     def stopTest(self, test: Any) -> None:  # noqa: N802
-        faulthandler.cancel_dump_traceback_later()
         super().stopTest(test)
+        # One that failed has left its executor open, and refers to it in circles.
+        gc.collect()
+        faulthandler.cancel_dump_traceback_later()
 
     def addSuccess(self, test: Any) -> None:  # noqa: N802
         self._write("passed", test)
@@ -110,37 +116,49 @@ class Report(unittest.TestResult):
         self._write("skipped", test, reason)
 
     def addFailure(self, test: Any, err: Any) -> None:  # noqa: N802
-        super().addFailure(test, err)
-        self._write("failed", test, self.failures[-1][1])
+        self._failed(test, err)
 
     def addError(self, test: Any, err: Any) -> None:  # noqa: N802
-        super().addError(test, err)
-        self._write("failed", test, self.errors[-1][1])
+        self._failed(test, err)
 
     def addSubTest(self, test: Any, subtest: Any, err: Any) -> None:  # noqa: N802
         if err is not None:
-            super().addSubTest(test, subtest, err)
-            self._write("failed", test, f"{subtest}: {err[1]}")
+            self._failed(test, err, f"{subtest}: ")
+
+    def _failed(self, test: Any, err: Any, where: str = "") -> None:
+        self._write("failed", test, where + f"{err[0].__name__}: {err[1]}".replace("\n", " "))
 
 
-def chosen(suite: unittest.TestSuite, words: list[str]) -> unittest.TestSuite:
-    """The tests whose names hold one of the words, in suites as before: a test must be gone, with
-    what it has made, when what its module has set up is taken down.
+def chosen(suite: unittest.TestSuite, is_wanted: Callable[[Any], bool]) -> unittest.TestSuite:
+    """The tests that are wanted, in suites as before: a test must be gone, with what it has made,
+    when what its module has set up is taken down.
     """
     tests: list[Any] = []
     for test in suite:
         if isinstance(test, unittest.TestSuite):
-            tests.append(chosen(test, words))
-        elif not words or any(word in test.id() for word in words):
+            tests.append(chosen(test, is_wanted))
+        elif is_wanted(test):
             tests.append(test)
     return unittest.TestSuite(test for test in tests if test.countTestCases())
 
 
 def main(mode: str, report: str, *words: str) -> None:
     """See the module's documentation."""
+    part, parts = 0, 1
+    if words and "/" in words[0]:
+        part, parts = map(int, words[0].split("/"))
+        words = words[1:]
+    classes: dict[type[Any], int] = {}
+
+    def is_wanted(test: Any) -> bool:
+        # Classes stay whole; those of a kind follow each other, and so are spread over the parts.
+        place = classes.setdefault(type(test), len(classes))
+        named = not words or any(word in test.id() for word in words)
+        return named and place % parts == part
+
     point_suite_at(put_in_place(mode), mode)
     names = [f"{SUITE}.{module}" for module in MODULES]
-    suite = chosen(unittest.TestLoader().loadTestsFromNames(names), list(words))
+    suite = chosen(unittest.TestLoader().loadTestsFromNames(names), is_wanted)
     with Path(report).open("w", encoding="utf-8") as file:
         suite.run(Report(file, sys.__stderr__ or sys.stderr))
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import util
 from types import TracebackType
 
-from manyhands._engine import MAX_WORKERS, Batch, PoolBase, _stop_callbacks, usable_cores
+from manyhands._engine import MAX_WORKERS, PoolBase, _stop_callbacks, usable_cores
 from manyhands._future import Future
 from manyhands._launch import make_launcher
 from manyhands._loops import forget_loops
@@ -27,7 +27,7 @@ from manyhands._pickling import main_is_importable
 from manyhands._spec import WorkerSpec
 from manyhands.futures._process_errors import Errors
 from manyhands.futures._process_map import Chunks, Singles, results
-from manyhands.futures._workers import Manager, Recorder
+from manyhands.futures._workers import Manager, Recorder, wait_for_dropped
 
 TYPE_CHECKING = False  # as in `typing`, which takes long to import
 if TYPE_CHECKING:
@@ -51,9 +51,6 @@ LAST_CALLBACKS = 1.0
 """Seconds that a callback under way may take when the interpreter ends."""
 
 _live: weakref.WeakSet[ProcessPoolExecutor] = weakref.WeakSet()
-_ending: set[Batch] = set()
-"""What ends with the workers of executors that were dropped: they still end what they have."""
-
 _finalizers: dict[int, Any] = {}
 _interpreter_ends = threading.Event()
 
@@ -165,9 +162,10 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
                 breaks=breaks,
             )
             launcher = make_launcher(method, self._name, spec, self._mp_context)
+            self._recorder = Recorder(launcher, self._name, self._table)
             self._start(
                 self._max_workers,
-                Recorder(launcher, self._name, self._table),
+                self._recorder,
                 Future,
                 self._hubs,
                 by_value,
@@ -339,9 +337,8 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
         if not getattr(self, "_begun", False):
             return
         self._close(False)
-        _ending.difference_update([gone for gone in list(_ending) if gone.done()])
         if self._is_ours() and not self._is_gone():
-            _ending.add(self._gone())
+            self._recorder.outlives(self._gone())
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._max_workers} ({self._start_method})>"
@@ -416,9 +413,7 @@ def _end_all() -> None:
                 executor._abandon()
             else:
                 executor.shutdown(wait=True)
-    for gone in list(_ending):
-        gone.wait()
-    _ending.clear()
+    wait_for_dropped()
 
 
 # As the standard library does: before it joins its threads, and so before what atexit runs.
