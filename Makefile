@@ -31,12 +31,15 @@ help:  ## this list
 demo:  ## one job four ways: fetch and parse the standard library over HTTP
 	@$(call run,,python examples/demo.py $(ARGS))
 
-test: rust lint types pytest  ## everything: Rust, lints, types, pytest on every CPython found
+test: rust docs lint types pytest  ## everything: Rust, its documentation, lints, types, pytest on every CPython found
 
-rust:  ## cargo fmt, clippy, tests, doc tests, loom models
+rust:  ## cargo fmt, clippy, the oldest Rust, tests, doc tests, loom models
 	$(STEP) "cargo fmt" cargo fmt --all -- --check --color never
 	$(STEP) "cargo clippy" env PYO3_PYTHON=$(PYTHON) \
 		cargo clippy --workspace --all-targets --locked -- -D warnings
+	$(STEP) "cargo clippy, no features" \
+		cargo clippy --package manyhands --no-default-features --locked -- -D warnings
+	$(STEP) "oldest Rust" env CARGO_TARGET_DIR=$(TARGET)/msrv tools/msrv
 	$(STEP) "cargo $(CARGO_TEST)" cargo $(CARGO_TEST) --locked
 	$(STEP) "cargo test --doc" cargo test --doc --locked
 	$(STEP) "loom models" env RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=$(TARGET)/loom \

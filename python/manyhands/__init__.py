@@ -11,7 +11,7 @@ it is first asked for.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # that of `typing`, which takes longer to import than all the rest
 
 __version__ = "0.1.0"
 
@@ -26,10 +26,14 @@ __all__ = [
     "TaskLost",
     "WorkerDied",
     "__version__",
+    "patch",
+    "unpatch",
     "usable_cores",
 ]
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from manyhands._engine import usable_cores
     from manyhands._errors import (
         InitializerFailed,
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
     )
     from manyhands._future import Future
     from manyhands._map import MapResults
+    from manyhands._patch import patch, unpatch
     from manyhands._pool import Pool
 
 _HOMES = {
@@ -53,6 +58,8 @@ _HOMES = {
     "RemoteTraceback": "_errors",
     "TaskLost": "_errors",
     "WorkerDied": "_errors",
+    "patch": "_patch",
+    "unpatch": "_patch",
     "usable_cores": "_engine",
 }
 

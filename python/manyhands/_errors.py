@@ -286,3 +286,10 @@ def pool_shut_down() -> RuntimeError:
 def cancelled() -> CancelledError:
     """The task was cancelled."""
     return CancelledError()
+
+
+def thread_pool_broken(text: str) -> BrokenExecutor:
+    """A thread of a thread pool could not be set up."""
+    from concurrent.futures.thread import BrokenThreadPool
+
+    return BrokenThreadPool(text)

@@ -7,9 +7,10 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from types import CodeType
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
-from manyhands._engine import FutureBase
+from manyhands._engine import Door, FutureBase, ThreadDoor
 
 if TYPE_CHECKING:
     import asyncio
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["Future", "Hub", "hub_of"]
 
 T = TypeVar("T")
+
+Hubs: TypeAlias = "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub]"
 
 
 class Future(FutureBase, concurrent.futures.Future[T], Generic[T]):
@@ -89,7 +92,7 @@ class Future(FutureBase, concurrent.futures.Future[T], Generic[T]):
         raise concurrent.futures.InvalidStateError("a pool's future is set by its pool alone")
 
     def __repr__(self) -> str:
-        name = self._name
+        of = f" of {self._name}" if self._name else ""
         if not self.done():
             state = "running" if self.running() else "pending"
         elif self.cancelled():
@@ -100,7 +103,7 @@ class Future(FutureBase, concurrent.futures.Future[T], Generic[T]):
                 state = f"finished returned {type(self.result(0)).__name__}"
             else:
                 state = f"finished raised {type(error).__name__}"
-        return f"<Future at {id(self):#x} of {name} state={state}>"
+        return f"<Future at {id(self):#x}{of} state={state}>"
 
 
 def notify(future: Future[Any], condition: threading.Condition, waiters: list[Any]) -> None:
@@ -117,13 +120,12 @@ def notify(future: Future[Any], condition: threading.Condition, waiters: list[An
         condition.notify_all()
 
 
-def call_back(future: Future[Any], callback: Callable[[Future[Any]], Any]) -> None:
-    """Runs one done-callback; what it raises is logged, as the standard library does."""
-    try:
-        callback(future)
-    except Exception:
-        logger = logging.getLogger("concurrent.futures")
-        logger.exception("exception calling callback for %r", future)
+def callback_failed(future: Future[Any], error: BaseException) -> None:
+    """Logs what a done-callback raised, as the standard library does."""
+    if not isinstance(error, Exception):
+        raise error
+    logger = logging.getLogger("concurrent.futures")
+    logger.error("exception calling callback for %r", future, exc_info=error)
 
 
 POOL_GONE = 0
@@ -131,22 +133,26 @@ POOL_GONE = 0
 
 
 class Hub:
-    """Where an event loop waits for a pool: one descriptor, watched by `add_reader`.
+    """Where an event loop waits for a pool, or for threads: one descriptor, by `add_reader`.
 
     One wake-up completes all that has ended.
     """
 
-    def __init__(self, task: FutureBase | Batch, loop: asyncio.AbstractEventLoop) -> None:
-        self._door = task._open_door()
+    def __init__(
+        self, door: Door | ThreadDoor, hubs: Hubs, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._door = door
         # The loop owns the hub (as a reader), so the hub must not keep the loop.
         self._loop = weakref.ref(loop)
         self._waits: dict[int, asyncio.Future[None]] = {}
         self._keys: dict[asyncio.Future[None], int] = {}
         self._last = 0
-        self._hubs = task._hubs
-        loop.add_reader(self._door.fileno(), self._on_ready)
-        # Nobody need await the end of the pool for the loop to be done with it.
-        self._door.watch_end(POOL_GONE)
+        self._hubs = hubs
+        loop.add_reader(door.fileno(), self._on_ready)
+        if isinstance(door, Door):
+            # Nobody need await the end of the pool for the loop to be done with it. (The door to
+            # threads is that of all pools, and goes with the loop.)
+            door.watch_end(POOL_GONE)
 
     def wait(self, task: FutureBase | Batch) -> asyncio.Future[None] | None:
         """A future of this loop that ends with the task; `None` if that has ended already."""
@@ -201,9 +207,45 @@ def hub_of(task: FutureBase | Batch) -> Hub:
     import asyncio
 
     loop = asyncio.get_running_loop()
-    hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = task._hubs
+    hubs = task._hubs
     hub = hubs.get(loop)
     if hub is None:
-        hub = Hub(task, loop)
+        hub = Hub(task._open_door(loop), hubs, loop)
         hubs[loop] = hub
     return hub
+
+
+thread_hubs: Hubs = weakref.WeakKeyDictionary()
+"""Of each event loop, where it waits for threads of whatever pool."""
+
+
+def thread_door(loop: asyncio.AbstractEventLoop) -> ThreadDoor | None:
+    """The door of a running loop to threads; `None` if that loop can watch no descriptors."""
+    hub = thread_hubs.get(loop)
+    if hub is None:
+        try:
+            hub = Hub(ThreadDoor(weakref.ref(loop)), thread_hubs, loop)
+        except NotImplementedError:
+            return None
+        thread_hubs[loop] = hub
+    door = hub._door
+    assert isinstance(door, ThreadDoor)
+    return door
+
+
+def chain_code() -> tuple[CodeType, int, int, int] | None:
+    """The code of asyncio's callback that has a loop's future end with one of ours.
+
+    With the places of what its cells hold: the loop, its future, and the function that copies the
+    outcome. `None` if this asyncio has no such thing.
+    """
+    import asyncio
+
+    chain = getattr(asyncio.futures, "_chain_future", None)
+    for code in getattr(getattr(chain, "__code__", None), "co_consts", ()):
+        if isinstance(code, CodeType) and code.co_name == "_call_set_state":
+            cells = code.co_freevars
+            if {"dest_loop", "destination", "_set_state"} <= {*cells}:
+                places = (cells.index(n) for n in ("dest_loop", "destination", "_set_state"))
+                return code, *places  # type: ignore[return-value]
+    return None

@@ -66,7 +66,8 @@ impl Batch {
     }
 
     /// A door to the pool for an event loop.
-    fn _open_door(&self) -> PyResult<Door> {
+    #[pyo3(signature = (_loop=None))]
+    fn _open_door(&self, _loop: Option<&Bound<'_, PyAny>>) -> PyResult<Door> {
         Door::open(self.core.clone())
     }
 

@@ -5,6 +5,7 @@
 mod batch;
 mod buffers;
 mod callbacks;
+mod chain;
 mod coroutines;
 mod door;
 mod functions;
@@ -13,6 +14,7 @@ mod launcher;
 mod outcome;
 mod payload;
 mod pool;
+mod threads;
 mod tracking;
 mod worker;
 
@@ -29,6 +31,10 @@ mod engine {
     use crate::future::FutureBase;
     #[pymodule_export]
     use crate::pool::PoolBase;
+    #[pymodule_export]
+    use crate::threads::door::ThreadDoor;
+    #[pymodule_export]
+    use crate::threads::pool::ThreadsBase;
     #[pymodule_export]
     use crate::worker::WorkerSeat;
 
@@ -49,6 +55,12 @@ mod engine {
     fn _stop_callbacks(py: pyo3::Python<'_>, timeout: f64) {
         let timeout = std::time::Duration::from_secs_f64(timeout);
         py.detach(|| crate::callbacks::stop_all(timeout));
+    }
+    /// The interpreter is ending: no thread pool takes tasks any more. Waits until all threads have
+    /// done what they have to do.
+    #[pyo3::pyfunction]
+    fn _end_threads(py: pyo3::Python<'_>) -> pyo3::PyResult<()> {
+        crate::threads::alive::end_all(py)
     }
     #[pymodule_export]
     const MAX_WORKERS: usize = manyhands::board::MAX_WORKERS;

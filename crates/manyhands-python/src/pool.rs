@@ -16,7 +16,7 @@ use pyo3::types::{PyDict, PyList, PyTuple, PyType};
 use crate::batch::Batch;
 use crate::callbacks::Callbacks;
 use crate::functions::Functions;
-use crate::future::FutureBase;
+use crate::future::{Backing, FutureBase, ProcessTask};
 use crate::launcher::PythonLauncher;
 use crate::outcome::{broken, submit_error};
 use crate::payload::Pickling;
@@ -215,7 +215,12 @@ impl PoolBase {
             })
             .map_err(|error| submit_error(py, &core, &error))?;
         let future = self.future_type(py)?.bind(py).call0()?;
-        future.cast::<FutureBase>()?.get().set(core, task, shipped);
+        let backing = Backing::Process(ProcessTask {
+            core,
+            task,
+            shipped,
+        });
+        future.cast::<FutureBase>()?.get().set(backing);
         tracking::untrack(&future);
         Ok(future)
     }

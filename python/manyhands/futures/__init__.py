@@ -20,6 +20,7 @@ __all__ = [
     "Future",
     "InvalidStateError",
     "ProcessPoolExecutor",
+    "ThreadPoolExecutor",
     "TimeoutError",
     "as_completed",
     "wait",
@@ -43,9 +44,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from manyhands.futures._process import ProcessPoolExecutor
+    from manyhands.futures._thread import ThreadPoolExecutor
 
 _HOMES = {
     "ProcessPoolExecutor": "manyhands.futures._process",
+    "ThreadPoolExecutor": "manyhands.futures._thread",
 }
 
 

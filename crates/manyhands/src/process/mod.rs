@@ -12,6 +12,7 @@ mod demand;
 mod desk;
 mod drainer;
 mod failures;
+mod job;
 mod lane;
 mod launch;
 mod limits;
@@ -30,7 +31,8 @@ mod welcome;
 mod withdraw;
 
 pub use config::{Config, OnDeath, Status, SubmitError};
-pub use lane::{Input, Job, Lane, Next, StopFlag};
+pub use job::{Input, Job, StopFlag};
+pub use lane::{Lane, Next};
 pub use launch::{Child, Launched, Launcher};
 pub use linger::Linger;
 pub use notes::Function;

@@ -53,10 +53,6 @@ impl Alarm {
         }
         Ok(Self { key })
     }
-
-    pub(super) fn at(&self) -> Instant {
-        self.key.0
-    }
 }
 
 impl Drop for Alarm {

@@ -77,7 +77,6 @@ impl Worker for Crew {
                 job.run(source, &seat);
                 next = source.try_next();
             }
-            seat.clear();
         }
         self.seats().retain(|known| !Arc::ptr_eq(known, &seat));
         Ok(())

@@ -1,7 +1,7 @@
 //! Which task the calling thread runs, and what each thread of a pool runs.
 
 use std::cell::RefCell;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::Error;
 
@@ -14,30 +14,32 @@ pub(super) trait Running: Send + Sync {
     fn stop_running(&self, why: Error);
 }
 
-/// A thread of a pool, and what it runs, or ran last. It keeps nothing of the task alive but the
-/// memory, and that only until there is nothing to do.
+/// A thread of a pool, and the task that it runs.
 #[derive(Default)]
 pub(super) struct Seat {
-    task: Mutex<Option<Weak<dyn Running>>>,
+    task: Mutex<Option<Arc<dyn Running>>>,
 }
 
 impl Seat {
-    fn lock(&self) -> MutexGuard<'_, Option<Weak<dyn Running>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<dyn Running>>> {
         self.task.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn set(&self, task: &Arc<dyn Running>) {
-        let before = self.lock().replace(Arc::downgrade(task));
-        drop(before);
+    /// The thread runs this task from now on.
+    pub(super) fn set(&self, task: Arc<dyn Running>) {
+        let before = self.lock().replace(task);
+        debug_assert!(before.is_none(), "a thread runs one task at a time");
     }
 
+    /// It runs nothing any more. To be called before the task ends for others: then its counts
+    /// are in this processor's cache, and later in another's.
     pub(super) fn clear(&self) {
-        let before = self.lock().take();
-        drop(before);
+        let task = self.lock().take();
+        drop(task);
     }
 
     pub(super) fn task(&self) -> Option<Arc<dyn Running>> {
-        self.lock().as_ref()?.upgrade()
+        self.lock().clone()
     }
 }
 

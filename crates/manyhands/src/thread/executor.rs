@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fmt, io, iter, thread};
 
+use super::life::Life;
 use super::queue::{MOST_THREADS, Me, Queue, Refused, Start};
 use super::source::Source;
 use super::worker::{Rejected, Unavailable, Worker, WouldDeadlock};
@@ -56,7 +57,7 @@ impl<W: Worker> ExecutorBuilder<W> {
                 stack: self.stack,
                 started: AtomicUsize::new(0),
                 broken: OnceLock::new(),
-                life: Mutex::default(),
+                alive: Mutex::default(),
                 changed: Condvar::new(),
                 joining: Mutex::new(()),
             }),
@@ -158,7 +159,7 @@ impl<W: Worker> Executor<W> {
     /// Why the last thread that would have been of use could not be started, if one could not.
     #[must_use]
     pub fn start_error(&self) -> Option<Arc<io::Error>> {
-        self.shared.life().start_error.clone()
+        self.shared.alive().start_error.clone()
     }
 
     /// Waits until all threads have ended, which they only do when it is [closed](Self::close).
@@ -209,20 +210,20 @@ pub(super) struct Shared<W: Worker> {
     pub(super) queue: Queue<W::Job>,
     worker: W,
     name: String,
-    stack: Option<usize>,
+    pub(super) stack: Option<usize>,
     /// Threads that there ever were, for their names.
     started: AtomicUsize,
     broken: OnceLock<W::Failure>,
-    life: Mutex<Life>,
+    alive: Mutex<Alive>,
     changed: Condvar,
     /// Held while one thread joins the others, so that a second one waits as well.
     joining: Mutex<()>,
 }
 
 #[derive(Default)]
-struct Life {
+struct Alive {
     /// Threads whose end has not come.
-    alive: usize,
+    count: usize,
     handles: Vec<thread::JoinHandle<()>>,
     start_error: Option<Arc<io::Error>>,
 }
@@ -241,8 +242,8 @@ impl<W: Worker> Shared<W> {
         &self.worker
     }
 
-    fn life(&self) -> MutexGuard<'_, Life> {
-        lock(&self.life)
+    fn alive(&self) -> MutexGuard<'_, Alive> {
+        lock(&self.alive)
     }
 
     fn address(&self) -> usize {
@@ -261,7 +262,7 @@ impl<W: Worker> Shared<W> {
     }
 
     /// What a thread does from its first to its last moment.
-    fn work(self: &Arc<Self>) {
+    pub(super) fn work(self: &Arc<Self>) {
         EXECUTOR.set(self.address());
         let mut source = Source::new(self);
         let lived = catch(|| self.worker.run(&mut source));
@@ -278,6 +279,33 @@ impl<W: Worker> Shared<W> {
         EXECUTOR.set(0);
     }
 
+    /// A thread lives from now on, or is being started.
+    pub(super) fn one_more(&self) {
+        let mut alive = self.alive();
+        alive.count += 1;
+        alive.handles.retain(|handle| !handle.is_finished());
+    }
+
+    /// A thread has come to its end, or was not started.
+    pub(super) fn one_less(&self) {
+        let mut alive = self.alive();
+        alive.count -= 1;
+        if alive.count == 0 {
+            drop(alive);
+            self.changed.notify_all();
+        }
+    }
+
+    /// For `join` to wait for.
+    pub(super) fn keep(&self, handle: Option<thread::JoinHandle<()>>) {
+        self.alive().handles.extend(handle);
+    }
+
+    /// A thread that was said to be on its way does not come.
+    pub(super) fn lost(self: &Arc<Self>, error: io::Error) {
+        self.queue.lost(&Starter(self), error);
+    }
+
     /// A panic in the embedder's own code has been told of by the panic hook; the other jobs
     /// still want their end.
     fn abandon(&self, job: W::Job, why: &Unavailable<W::Failure>) {
@@ -288,25 +316,25 @@ impl<W: Worker> Shared<W> {
         if self.is_inside() {
             return Err(WouldDeadlock);
         }
-        let mut life = self.life();
-        while life.alive > 0 {
+        let mut alive = self.alive();
+        while alive.count > 0 {
             let changed = &self.changed;
-            life = match deadline {
-                None => changed.wait(life).unwrap_or_else(PoisonError::into_inner),
+            alive = match deadline {
+                None => changed.wait(alive).unwrap_or_else(PoisonError::into_inner),
                 Some(deadline) => {
                     let left = deadline.saturating_duration_since(Instant::now());
                     if left.is_zero() {
                         return Ok(false);
                     }
-                    let waited = changed.wait_timeout(life, left);
+                    let waited = changed.wait_timeout(alive, left);
                     waited.unwrap_or_else(PoisonError::into_inner).0
                 }
             };
         }
-        drop(life);
+        drop(alive);
         // They have said that they end; the system is given the moment that it takes.
         let joining = lock(&self.joining);
-        let handles = std::mem::take(&mut self.life().handles);
+        let handles = std::mem::take(&mut self.alive().handles);
         for handle in handles {
             // What a thread of ours could panic with has been caught inside of it.
             drop_quietly(handle.join());
@@ -320,49 +348,19 @@ pub(super) struct Starter<'a, W: Worker>(pub(super) &'a Arc<Shared<W>>);
 
 impl<W: Worker> Start for Starter<'_, W> {
     fn start(&self) -> io::Result<()> {
-        let shared = self.0;
-        let number = shared.started.fetch_add(1, Ordering::Relaxed);
-        let mut builder = thread::Builder::new().name(format!("{}{number}", shared.name));
-        if let Some(bytes) = shared.stack {
-            builder = builder.stack_size(bytes);
-        }
-        {
-            let mut life = shared.life();
-            life.alive += 1;
-            life.handles.retain(|handle| !handle.is_finished());
-        }
-        let alive = Alive(shared.clone());
-        let handle = builder.spawn(move || {
-            let alive = alive;
-            alive.0.work();
-        })?;
-        shared.life().handles.push(handle);
-        Ok(())
+        let number = self.0.started.fetch_add(1, Ordering::Relaxed);
+        Life::start(self.0, format!("{}{number}", self.0.name))
     }
 
     fn failed(&self, error: io::Error) {
         let error = Arc::new(error);
-        self.0.life().start_error = Some(error.clone());
+        self.0.alive().start_error = Some(error.clone());
         let why = Unavailable::Start(error);
         while self.0.queue.crew().threads() == 0 {
             match self.0.queue.take() {
                 Some(job) => self.0.abandon(job, &why),
                 None => return,
             }
-        }
-    }
-}
-
-/// A thread that lives, or is being started.
-struct Alive<W: Worker>(Arc<Shared<W>>);
-
-impl<W: Worker> Drop for Alive<W> {
-    fn drop(&mut self) {
-        let mut life = self.0.life();
-        life.alive -= 1;
-        if life.alive == 0 {
-            drop(life);
-            self.0.changed.notify_all();
         }
     }
 }

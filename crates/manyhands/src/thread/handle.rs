@@ -30,6 +30,11 @@ pub(super) trait Pending<T>: Send + Sync {
 
     /// Withdraws it, or tells it; it ends with this error, unless it has ended.
     fn stop(&self, why: Error);
+
+    /// Did the pool not take it?
+    fn is_refused(&self) -> bool {
+        false
+    }
 }
 
 /// A submitted task: blocks a thread until it has ended ([`Handle::wait`]), or is awaited, on any
@@ -49,35 +54,30 @@ pub(super) trait Pending<T>: Send + Sync {
 #[must_use = "a handle is the only way to the result; to let the task run unwatched, `drop` it"]
 pub struct Handle<T> {
     task: Arc<dyn Pending<T>>,
-    limit: Option<Duration>,
-    /// Set while somebody awaits a task that has a deadline.
+    /// Most handles have none, and a program may hold many.
+    limit: Option<Box<Limit>>,
+}
+
+/// The time that a task may take.
+struct Limit {
+    timeout: Duration,
+    /// Set while somebody awaits the task and it runs.
     alarm: Option<Alarm>,
-    /// The pool did not take the task.
-    refused: bool,
 }
 
 const TAKEN: &str = "the handle has given its result already; wait for it, or poll it, only once";
 
 impl<T> Handle<T> {
     pub(super) fn new(task: Arc<dyn Pending<T>>) -> Self {
-        Self {
-            task,
-            limit: None,
-            alarm: None,
-            refused: false,
-        }
-    }
-
-    /// Of a task that the pool did not take.
-    pub(super) fn refused(task: Arc<dyn Pending<T>>) -> Self {
-        Self {
-            refused: true,
-            ..Self::new(task)
-        }
+        Self { task, limit: None }
     }
 
     pub(crate) fn is_refused(&self) -> bool {
-        self.refused
+        self.task.is_refused()
+    }
+
+    fn timeout_given(&self) -> Option<Duration> {
+        self.limit.as_ref().map(|limit| limit.timeout)
     }
 
     /// Blocks the calling thread until the task has ended, and gives its result.
@@ -127,7 +127,9 @@ impl<T> Handle<T> {
     pub fn is_done(&self) -> bool {
         match self.task.glance() {
             Seen::Queued => false,
-            Seen::Running(since) => self.limit.is_some_and(|limit| ran(since) >= limit),
+            Seen::Running(since) => self
+                .timeout_given()
+                .is_some_and(|limit| ran(since) >= limit),
             Seen::Done(_) | Seen::Taken => true,
         }
     }
@@ -175,7 +177,10 @@ impl<T> Handle<T> {
     /// assert!(matches!(result, Err(Error::TimedOut { .. })));
     /// ```
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.limit = Some(timeout);
+        self.limit = Some(Box::new(Limit {
+            timeout,
+            alarm: None,
+        }));
         self
     }
 
@@ -218,7 +223,7 @@ impl<T> Handle<T> {
                 Seen::Taken => panic!("{TAKEN}"),
                 Seen::Queued => return Err(None),
                 Seen::Running(since) => {
-                    let Some(limit) = self.limit else {
+                    let Some(limit) = self.timeout_given() else {
                         return Err(None);
                     };
                     let ran = ran(since);
@@ -242,24 +247,18 @@ impl<T> Future for Handle<T> {
     type Output = Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
-        match self.look(context.waker(), false) {
-            Ok(result) => {
-                self.alarm = None;
-                Poll::Ready(result)
-            }
-            Err(None) => Poll::Pending,
-            Err(Some(until)) => {
-                // Set anew each time, as the waker may be another.
-                self.alarm = None;
+        let seen = self.look(context.waker(), false);
+        if let Some(limit) = &mut self.limit {
+            // Set anew each time, as the waker may be another.
+            limit.alarm = None;
+            if let Err(Some(until)) = seen {
                 match Alarm::set(until, context.waker().clone()) {
-                    Ok(alarm) => {
-                        self.alarm = Some(alarm);
-                        Poll::Pending
-                    }
-                    Err(error) => Poll::Ready(Err(error.into())),
+                    Ok(alarm) => limit.alarm = Some(alarm),
+                    Err(error) => return Poll::Ready(Err(error.into())),
                 }
             }
         }
+        seen.map_or(Poll::Pending, Poll::Ready)
     }
 }
 
@@ -272,8 +271,7 @@ impl<T> fmt::Debug for Handle<T> {
         };
         f.debug_struct("Handle")
             .field("state", &state)
-            .field("timeout", &self.limit)
-            .field("deadline", &self.alarm.as_ref().map(Alarm::at))
+            .field("timeout", &self.timeout_given())
             .finish_non_exhaustive()
     }
 }

@@ -73,9 +73,7 @@ where
         if let Some(waiter) = waiter {
             wake(waiter);
         }
-        let task: Arc<dyn Running> = self.clone();
-        seat.set(&task);
-        drop(task);
+        seat.set(self.clone());
         if source.worker().is_killed() {
             // The killer may have looked at the seat before.
             self.stopped(Error::Cancelled);
@@ -87,6 +85,7 @@ where
             catch(work).map_err(Error::Panicked)
         };
 
+        seat.clear();
         source.finishing();
         let Ended { waiter, late, .. } = self.cell.end(result);
         match waiter {
@@ -170,5 +169,9 @@ impl<T: Send + 'static> Pending<T> for EndedTask<T> {
 
     fn stop(&self, why: Error) {
         finish(self.0.stop(Err(why)));
+    }
+
+    fn is_refused(&self) -> bool {
+        true
     }
 }

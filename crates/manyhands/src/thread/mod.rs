@@ -20,6 +20,8 @@ mod handle;
 #[cfg(not(loom))]
 mod job;
 #[cfg(not(loom))]
+mod life;
+#[cfg(not(loom))]
 mod linger;
 #[cfg(loom)]
 pub(crate) mod models;
@@ -45,6 +47,7 @@ pub use self::{
     error::Error,
     executor::{Executor, ExecutorBuilder},
     handle::Handle,
+    life::Life,
     pool::{ThreadPool, ThreadPoolBuilder},
     scope::{Scope, ScopedHandle},
     source::Source,

@@ -145,7 +145,7 @@ impl ThreadPool {
         let job: Arc<dyn Job> = task.clone();
         match self.executor.execute(job) {
             Ok(()) => Handle::new(task),
-            Err(rejected) => Handle::refused(refused(rejected.why.into())),
+            Err(rejected) => Handle::new(refused(rejected.why.into())),
         }
     }
 
@@ -179,7 +179,7 @@ impl ThreadPool {
     {
         match self.futures.spawn(future) {
             Ok(task) => Handle::new(task),
-            Err(why) => Handle::refused(refused(why)),
+            Err(why) => Handle::new(refused(why)),
         }
     }
 

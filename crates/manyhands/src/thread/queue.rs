@@ -240,10 +240,21 @@ impl<J> Queue<J> {
             .map_err(Crew)
     }
 
+    /// A thread that was started does not come after all.
+    pub(super) fn lost(&self, start: &impl Start, error: io::Error) {
+        self.undo_start();
+        start.failed(error);
+        // Another one might be lost as well, and so on without end.
+        self.help_if(start, false);
+    }
+
     /// Where more jobs lie than threads search, wakes a thread, or starts one.
     fn help(&self, start: &impl Start) {
+        self.help_if(start, true);
+    }
+
+    fn help_if(&self, start: &impl Start, mut may_start: bool) {
         fence(Ordering::SeqCst);
-        let mut may_start = true;
         let mut crew = self.crew();
         loop {
             let grows = may_start && crew.threads() < self.most;

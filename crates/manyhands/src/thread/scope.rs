@@ -86,13 +86,13 @@ impl Waiting {
 impl Job for Waiting {
     fn run(self: Arc<Self>, source: &mut Source<'_, Crew>, seat: &Seat) {
         if let Some(task) = self.next() {
-            let running: Arc<dyn Running> = self.clone();
-            seat.set(&running);
+            seat.set(self.clone());
             if source.worker().is_killed() {
                 self.stop_running(Error::Cancelled);
             }
             // Its own panics it has caught.
             drop_quietly(catch(task));
+            seat.clear();
         }
     }
 

@@ -1,8 +1,9 @@
 //! What an embedder brings to an executor: what a job is, and how it is run.
 
-use std::io;
 use std::sync::Arc;
+use std::{io, thread};
 
+use super::life::Life;
 use super::source::Source;
 use crate::panic::Panic;
 
@@ -61,6 +62,21 @@ pub trait Worker: Send + Sync + Sized + 'static {
     /// The thread cannot be set up. The executor breaks: it takes no jobs any more, and what waits
     /// is [abandoned](Self::abandon). A panic does the same.
     fn run(&self, source: &mut Source<'_, Self>) -> Result<(), Self::Failure>;
+
+    /// Starts a thread that [runs](Life::run) `life`: by default one of the standard library's. An
+    /// interpreter's binding makes a thread that the interpreter knows.
+    ///
+    /// Called by submitters and by the executor's own threads, which hold nothing of the
+    /// executor's meanwhile. A handle that is given is joined by [`Executor::join`]; without one,
+    /// that waits until `life` was run, and not for what the thread does after it.
+    ///
+    /// # Errors
+    /// No thread can be started: the system has none to give, for example. `life` is not run then.
+    ///
+    /// [`Executor::join`]: super::Executor::join
+    fn start(&self, life: Life<Self>) -> io::Result<Option<thread::JoinHandle<()>>> {
+        life.spawn().map(Some)
+    }
 
     /// A job that was accepted will not be run. Called in one of the executor's threads, or by a
     /// submitter if there are none.

@@ -7,6 +7,7 @@ mod executor;
 mod growth;
 mod panics;
 mod scopes;
+mod starting;
 
 use std::sync::{Arc, Condvar, Mutex};
 

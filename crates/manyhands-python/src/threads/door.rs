@@ -1,0 +1,153 @@
+//! An event loop's door to all thread pools: a descriptor that `add_reader` watches, and what has
+//! ended for that loop.
+//!
+//! All that has ended by the time the loop looks costs one wake-up of it, and no more than one is
+//! under way.
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use manyhands::sys::event::Event;
+use manyhands::task::Waiter;
+use pyo3::prelude::*;
+
+use super::waiting::Ending;
+use crate::chain::Chain;
+use crate::future::FutureBase;
+
+enum Ready {
+    /// Somebody waits under this key.
+    Key(u64),
+    /// A future of the loop's own is to end with one of ours.
+    Chained(Py<FutureBase>, Chain),
+}
+
+#[derive(Default)]
+struct State {
+    ready: Vec<Ready>,
+    /// The loop has been woken for them, or is about to be.
+    rung: bool,
+}
+
+/// The part that outlives the loop, while something may still end for it.
+pub(crate) struct Bell {
+    event: Event,
+    state: Mutex<State>,
+}
+
+impl Bell {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells whether the loop has to be woken, by [`Waiter::wake`].
+    #[must_use]
+    fn push(&self, ready: Ready) -> bool {
+        let mut state = self.lock();
+        state.ready.push(ready);
+        !std::mem::replace(&mut state.rung, true)
+    }
+
+    /// `future` has ended, and so has what is chained to it; `true` as for `push`.
+    #[must_use]
+    pub(crate) fn push_chained(&self, future: Py<FutureBase>, chain: Chain) -> bool {
+        self.push(Ready::Chained(future, chain))
+    }
+}
+
+impl Waiter for Bell {
+    fn wake(&self) {
+        self.event.set();
+    }
+}
+
+struct KeyWaiter {
+    bell: Arc<Bell>,
+    key: u64,
+}
+
+impl Waiter for KeyWaiter {
+    fn wake(&self) {
+        if self.bell.push(Ready::Key(self.key)) {
+            self.bell.wake();
+        }
+    }
+}
+
+/// See the module's documentation.
+#[pyclass(frozen, weakref, module = "manyhands._engine")]
+pub(crate) struct ThreadDoor {
+    bell: Arc<Bell>,
+    /// A weak reference to the loop, if it is one that waits.
+    of: Option<Py<PyAny>>,
+}
+
+impl ThreadDoor {
+    pub(crate) fn bell(&self) -> &Arc<Bell> {
+        &self.bell
+    }
+
+    pub(crate) fn watch(&self, what: &dyn Ending, key: u64) -> bool {
+        what.watch(Arc::new(KeyWaiter {
+            bell: self.bell.clone(),
+            key,
+        }))
+    }
+
+    /// Is it the door of this loop?
+    pub(crate) fn is_of(&self, event_loop: &Bound<'_, PyAny>) -> bool {
+        let of = self.of.as_ref().map(|of| of.bind(event_loop.py()).call0());
+        of.is_some_and(|of| of.is_ok_and(|of| of.is(event_loop)))
+    }
+}
+
+#[pymethods]
+impl ThreadDoor {
+    /// A door for the event loop behind the weak reference `of`, or for a thread that polls.
+    #[new]
+    #[pyo3(signature = (of=None))]
+    pub(crate) fn open(of: Option<Py<PyAny>>) -> PyResult<Self> {
+        let bell = Arc::new(Bell {
+            event: Event::new()?,
+            state: Mutex::default(),
+        });
+        Ok(Self { bell, of })
+    }
+
+    /// The descriptor to watch for reading.
+    fn fileno(&self) -> i32 {
+        self.bell.event.as_fd().as_raw_fd()
+    }
+
+    /// Ends the futures that are chained to what has ended; gives the keys of what else has.
+    fn read(&self, py: Python<'_>) -> Vec<u64> {
+        // First this: what is pushed after the look rings again.
+        self.bell.event.clear();
+        let ready = {
+            let mut state = self.bell.lock();
+            state.rung = false;
+            std::mem::take(&mut state.ready)
+        };
+        let mut keys = Vec::new();
+        for ready in ready {
+            match ready {
+                Ready::Key(key) => keys.push(key),
+                Ready::Chained(future, chain) => {
+                    if let Err(error) = chain.end(future.bind(py)) {
+                        error.write_unraisable(py, Some(future.bind(py).as_any()));
+                    }
+                }
+            }
+        }
+        keys
+    }
+
+    /// One wait is over. (A door to processes counts them; threads need not be asked.)
+    fn leave(&self) {}
+
+    /// The loop will not watch the descriptor any more: what is ready for it is dropped.
+    fn close(&self) {
+        let ready = std::mem::take(&mut self.bell.lock().ready);
+        drop(ready);
+    }
+}

@@ -1,0 +1,222 @@
+//! What the threads of a pool do: Python's calls, one after the other.
+//!
+//! A thread that has the interpreter keeps it while there are tasks, and lets go of it to wait.
+//! (The interpreter itself makes a thread give way that runs Python code for long.)
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use manyhands::Panic;
+use manyhands::task::Waiter;
+use manyhands::thread::{Life, Source, Unavailable, Worker};
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use super::alive::{Alive, OneMore};
+use super::bells::Bells;
+use crate::future::{FutureBase, Teller};
+use crate::outcome::{Settled, build_own};
+
+/// So often a thread gives others a turn, where functions that are no Python code would leave them
+/// no other chance.
+const TURN: u32 = 128;
+
+/// Why a pool's threads cannot be set up.
+#[derive(Clone, Debug)]
+pub(crate) enum Failure {
+    /// The initializer raised; that has been logged.
+    Initializer,
+    /// A defect of this crate.
+    Panic(Panic),
+}
+
+impl From<Panic> for Failure {
+    fn from(panic: Panic) -> Self {
+        Self::Panic(panic)
+    }
+}
+
+/// See the module's documentation.
+pub(crate) struct Hands {
+    /// `start(name, run)` starts a `threading.Thread`.
+    pub(crate) starter: Py<PyAny>,
+    pub(crate) initializer: Option<(Py<PyAny>, Py<PyTuple>)>,
+    /// `failed(error)` makes an initializer's failure known.
+    pub(crate) failed: Py<PyAny>,
+    /// Tasks after which a thread makes room for a fresh one.
+    pub(crate) max_tasks: u64,
+    pub(crate) alive: Arc<Alive>,
+    /// What came while a thread was started that runs nevertheless.
+    pub(crate) interrupted: Mutex<Option<PyErr>>,
+}
+
+impl Worker for Hands {
+    type Job = Py<FutureBase>;
+    type Failure = Failure;
+
+    fn run(&self, source: &mut Source<'_, Self>) -> Result<(), Failure> {
+        Python::attach(|py| {
+            self.initialize(py)?;
+            self.live(py, source);
+            Ok(())
+        })
+    }
+
+    fn start(&self, life: Life<Self>) -> io::Result<Option<JoinHandle<()>>> {
+        let started = Python::try_attach(|py| -> PyResult<()> {
+            let name = life.name().to_owned();
+            let counted = self.alive.one_more();
+            let body = ThreadBody(Mutex::new(Some((life, counted))));
+            let body = Bound::new(py, body)?;
+            let called = self.starter.bind(py).call1((name, &body));
+            let Err(error) = called else { return Ok(()) };
+            // It may live on in a traceback: if nobody has begun it by now, nobody will.
+            match body.get().take() {
+                Some(unrun) => {
+                    drop(unrun);
+                    Err(error)
+                }
+                // Ctrl-C came when the thread was there already: the submitter is to hear of it.
+                None => {
+                    let before = self.interrupted().replace(error);
+                    drop(before);
+                    Ok(())
+                }
+            }
+        });
+        match started {
+            Some(Ok(())) => Ok(None),
+            Some(Err(error)) => Err(io::Error::other(error)),
+            None => Err(io::Error::other("the interpreter is ending")),
+        }
+    }
+
+    fn abandon(&self, job: Py<FutureBase>, why: &Unavailable<Failure>) {
+        Python::attach(|py| {
+            let error = build_own(py, "thread_pool_broken", (text(why),));
+            FutureBase::abandon(job.bind(py), Settled::error(py, error));
+            drop(job);
+        });
+    }
+}
+
+/// Why tasks are not run, for people.
+pub(crate) fn text(why: &Unavailable<Failure>) -> String {
+    match why {
+        Unavailable::Broken(Failure::Initializer) => {
+            "A thread initializer failed, the thread pool is not usable anymore".into()
+        }
+        Unavailable::Broken(Failure::Panic(panic)) => {
+            format!("a thread of the pool {panic}; the pool is not usable any more")
+        }
+        Unavailable::Start(error) => format!("no thread could be started: {error}"),
+        Unavailable::Closed => "the thread pool is shut down".into(),
+        _ => "the thread pool runs nothing more".into(),
+    }
+}
+
+impl Hands {
+    pub(crate) fn interrupted(&self) -> MutexGuard<'_, Option<PyErr>> {
+        self.interrupted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn initialize(&self, py: Python<'_>) -> Result<(), Failure> {
+        let Some((initializer, args)) = &self.initializer else {
+            return Ok(());
+        };
+        let Err(error) = initializer.bind(py).call1(args.bind(py)) else {
+            return Ok(());
+        };
+        let error = error.into_value(py);
+        if let Err(other) = self.failed.bind(py).call1((&error,)) {
+            other.write_unraisable(py, Some(initializer.bind(py)));
+        }
+        Err(Failure::Initializer)
+    }
+
+    fn live(&self, py: Python<'_>, source: &mut Source<'_, Self>) {
+        let mut bells = Bells::default();
+        let mut left = self.max_tasks;
+        let mut turns = 0u32;
+        while left > 0 {
+            let next = match source.try_next() {
+                Some(job) => {
+                    // Before it runs: it may take long.
+                    bells.ring();
+                    Some(job)
+                }
+                None => {
+                    // Counts as idle before anybody can see that it is: nothing of the program's
+                    // runs any more.
+                    source.finishing();
+                    py.detach(|| {
+                        bells.ring();
+                        source.wait_next()
+                    })
+                }
+            };
+            let Some(job) = next else { return };
+            if run(py, job, &mut bells) {
+                left -= 1;
+            }
+            turns = turns.wrapping_add(1);
+            if turns.is_multiple_of(TURN) {
+                py.detach(|| bells.ring());
+            }
+        }
+    }
+}
+
+/// Runs one task; false if it was withdrawn before.
+fn run(py: Python<'_>, job: Py<FutureBase>, bells: &mut Bells) -> bool {
+    let future = job.bind(py);
+    let Some(call) = future.get().begin() else {
+        return false;
+    };
+    let settled = match call.run(py) {
+        Ok(value) => Settled::Value(value.unbind()),
+        Err(error) => Settled::error(py, error),
+    };
+    FutureBase::end(future, settled, &mut InThread { bells });
+    // If nobody wants the outcome, its destructor runs here.
+    drop(job);
+    true
+}
+
+/// How a thread of the pool tells of an end.
+struct InThread<'a> {
+    bells: &'a mut Bells,
+}
+
+impl Teller for InThread<'_> {
+    fn wake(&mut self, waiter: Arc<dyn Waiter>) {
+        self.bells.add(waiter);
+    }
+
+    fn before_strangers(&mut self) {
+        self.bells.ring();
+    }
+}
+
+/// What a `threading.Thread` of a pool runs.
+#[pyclass(frozen, module = "manyhands._engine")]
+pub(crate) struct ThreadBody(Mutex<Option<(Life<Hands>, OneMore)>>);
+
+impl ThreadBody {
+    fn take(&self) -> Option<(Life<Hands>, OneMore)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+#[pymethods]
+impl ThreadBody {
+    fn __call__(&self) {
+        if let Some((life, counted)) = self.take() {
+            life.run();
+            drop(counted);
+        }
+    }
+}

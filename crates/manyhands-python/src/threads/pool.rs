@@ -1,0 +1,294 @@
+//! The native part of Python's thread pools.
+
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use manyhands::thread::{Executor, Rejected, Unavailable};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple, PyType};
+
+use super::alive::{self, Alive, interpreter_ends};
+use super::hands::{Failure, Hands, text};
+use super::task::{Call, ThreadTask};
+use super::waiting::{self, Ending, MainBed};
+use crate::future::{Backing, FutureBase};
+use crate::outcome::build_own;
+use crate::pool::seconds;
+use crate::tracking;
+
+/// What the futures of a pool share with it.
+pub(crate) struct Threads {
+    /// There until this is dropped.
+    executor: Option<Executor<Hands>>,
+    pub(crate) alive: Arc<Alive>,
+    pub(crate) main: MainBed,
+}
+
+impl Threads {
+    fn executor(&self) -> PyResult<&Executor<Hands>> {
+        self.executor
+            .as_ref()
+            .ok_or_else(|| PyRuntimeError::new_err("the pool is being dropped"))
+    }
+
+    /// Did this process make the pool? A forked child has none of its threads, and must not touch
+    /// its locks.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.alive.is_ours()
+    }
+
+    pub(crate) fn check_ours(&self) -> PyResult<()> {
+        if self.is_ours() {
+            return Ok(());
+        }
+        Err(PyRuntimeError::new_err(
+            "this thread pool belongs to the process that this one was forked from, and its \
+             threads are there; make a pool in this process",
+        ))
+    }
+
+    /// Takes no more tasks; what was submitted is run.
+    pub(crate) fn close(&self) {
+        if let Some(executor) = &self.executor {
+            executor.close();
+        }
+        self.alive.close();
+    }
+
+    /// Waits for what is done by this pool's threads.
+    pub(crate) fn wait(
+        &self,
+        py: Python<'_>,
+        what: &dyn Ending,
+        timeout: Option<Duration>,
+    ) -> PyResult<bool> {
+        if !what.is_done() {
+            self.check_ours()?;
+        }
+        waiting::wait(py, what, &self.main, timeout)
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if !self.is_ours() {
+            // A lock may be held for ever by a thread that does not exist here.
+            std::mem::forget(self.executor.take());
+        }
+    }
+}
+
+/// What a pool was started with.
+struct Started {
+    threads: Arc<Threads>,
+    future: Py<PyType>,
+    /// `contextvars.copy_context`, where tasks run in a copy of their submitter's context.
+    copy_context: Option<Py<PyAny>>,
+}
+
+/// The native part of a thread pool.
+#[pyclass(subclass, frozen, weakref, module = "manyhands._engine")]
+pub(crate) struct ThreadsBase {
+    started: OnceLock<Started>,
+}
+
+impl ThreadsBase {
+    fn started(&self) -> PyResult<&Started> {
+        self.started
+            .get()
+            .ok_or_else(|| PyRuntimeError::new_err("the pool has not been started"))
+    }
+
+    fn executor(&self) -> PyResult<&Executor<Hands>> {
+        self.started()?.threads.executor()
+    }
+}
+
+fn refused(py: Python<'_>, why: &Unavailable<Failure>) -> PyErr {
+    match why {
+        Unavailable::Closed if interpreter_ends() => {
+            PyRuntimeError::new_err("cannot schedule new futures after interpreter shutdown")
+        }
+        Unavailable::Closed => {
+            PyRuntimeError::new_err("cannot schedule new futures after shutdown")
+        }
+        Unavailable::Start(error) => {
+            match error.get_ref().and_then(|e| e.downcast_ref::<PyErr>()) {
+                Some(error) => error.clone_ref(py),
+                None => PyRuntimeError::new_err(text(why)),
+            }
+        }
+        why => build_own(py, "thread_pool_broken", (text(why),)),
+    }
+}
+
+#[pymethods]
+impl ThreadsBase {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        Self {
+            started: OnceLock::new(),
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    /// At most `workers` threads, whose names begin with `prefix`, started by
+    /// `starter(name, run)`; futures will be of the class `future`. `failed(error)` is told how the
+    /// initializer failed. With `copy_context`, tasks run in what it gives when they are submitted.
+    fn _start(
+        &self,
+        workers: usize,
+        prefix: String,
+        starter: Py<PyAny>,
+        future: Py<PyType>,
+        initializer: Option<(Py<PyAny>, Py<PyTuple>)>,
+        failed: Py<PyAny>,
+        max_tasks: Option<u64>,
+        copy_context: Option<Py<PyAny>>,
+    ) -> PyResult<()> {
+        let alive = Alive::new();
+        let hands = Hands {
+            starter,
+            initializer,
+            failed,
+            max_tasks: max_tasks.unwrap_or(u64::MAX),
+            alive: alive.clone(),
+            interrupted: Mutex::default(),
+        };
+        let executor = Executor::builder(hands).threads(workers);
+        let executor = executor.name_prefix(prefix).build();
+        let threads = Arc::new(Threads {
+            executor: Some(executor),
+            alive: alive.clone(),
+            main: MainBed::default(),
+        });
+        alive::remember(&threads, &alive);
+        if interpreter_ends() {
+            threads.close();
+        }
+        let started = Started {
+            threads,
+            future,
+            copy_context,
+        };
+        self.started
+            .set(started)
+            .map_err(|_| PyRuntimeError::new_err("the pool has been started already"))
+    }
+
+    /// Runs `fn(*args, **kwargs)` in a thread of the pool and returns its `Future` at once.
+    ///
+    /// Raises:
+    ///     RuntimeError: The pool is shut down, or the interpreter is ending; no thread could be
+    ///         started; or the pool was made by the process that this one was forked from.
+    ///     concurrent.futures.thread.BrokenThreadPool: The initializer failed.
+    ///
+    ///     >>> from manyhands.futures import ThreadPoolExecutor
+    ///     >>> with ThreadPoolExecutor(1) as pool:
+    ///     ...     pool.submit(int, "ff", base=16).result()
+    ///     255
+    #[pyo3(signature = (r#fn, /, *args, **kwargs))]
+    fn submit<'py>(
+        &self,
+        r#fn: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = r#fn.py();
+        let started = self.started()?;
+        let threads = &started.threads;
+        threads.check_ours()?;
+        let executor = threads.executor()?;
+        let context = match &started.copy_context {
+            None => None,
+            Some(copy) => Some(copy.bind(py).call0()?.unbind()),
+        };
+        let call = Call {
+            function: r#fn.clone().unbind(),
+            args: args.clone().unbind(),
+            kwargs: kwargs.map(|kwargs| kwargs.clone().unbind()),
+            context,
+        };
+        let future = started.future.bind(py).call0()?;
+        let base = future.cast::<FutureBase>()?;
+        base.get()
+            .set(Backing::Thread(ThreadTask::new(threads.clone(), call)));
+        // The queue holds it, and it holds nothing yet that leads back here.
+        tracking::untrack(&future);
+        if let Err(Rejected { job, why }) = executor.execute(base.clone().unbind()) {
+            drop(job);
+            return Err(refused(py, &why));
+        }
+        if let Some(error) = executor.worker().interrupted().take() {
+            return Err(error);
+        }
+        Ok(future)
+    }
+
+    /// Takes no more tasks; returns at once. With `cancel`, what has not begun is withdrawn.
+    fn _close(&self, py: Python<'_>, cancel: bool) -> PyResult<()> {
+        let threads = &self.started()?.threads;
+        if !threads.is_ours() {
+            return Ok(());
+        }
+        threads.close();
+        if cancel {
+            for job in threads.executor()?.take() {
+                FutureBase::withdraw(job.bind(py));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until no thread has anything left to do, which comes only after `_close`; false when
+    /// the time is over.
+    #[pyo3(signature = (timeout=None))]
+    fn _join(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+        let threads = &self.started()?.threads;
+        if !threads.is_ours() {
+            return Ok(true);
+        }
+        let gone = threads.wait(py, &*threads.alive, seconds(timeout)?)?;
+        if gone {
+            threads.main.clear();
+        }
+        Ok(gone)
+    }
+
+    /// Has `_close` come to its end?
+    fn _is_gone(&self) -> PyResult<bool> {
+        let threads = &self.started()?.threads;
+        Ok(!threads.is_ours() || threads.alive.is_done())
+    }
+
+    /// Did this process make the pool?
+    fn _is_ours(&self) -> PyResult<bool> {
+        Ok(self.started()?.threads.is_ours())
+    }
+
+    /// Threads, tasks not begun, closed.
+    fn _counts(&self) -> PyResult<(usize, usize, bool)> {
+        let executor = self.executor()?;
+        let threads = self.started()?.threads.alive.count();
+        Ok((threads, executor.len(), executor.is_closed()))
+    }
+
+    /// Why the pool is broken, or `None`.
+    fn _failure(&self) -> PyResult<Option<String>> {
+        let failure = self.executor()?.failure();
+        Ok(failure.map(|failure| text(&Unavailable::Broken(failure.clone()))))
+    }
+}
+
+impl Drop for ThreadsBase {
+    fn drop(&mut self) {
+        // What was submitted is run; the threads end after it.
+        if let Some(started) = self.started.get()
+            && started.threads.is_ours()
+        {
+            started.threads.close();
+        }
+    }
+}

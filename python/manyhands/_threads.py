@@ -1,0 +1,63 @@
+"""What the thread pools share: starting `threading.Thread`s, and the end of the interpreter."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from manyhands._engine import _end_threads
+
+__all__ = ["WorkQueue", "initializer_failed", "join_all", "starter"]
+
+# As the standard library's executor has it: before the interpreter joins its threads, and so
+# before what `atexit` knows. What was submitted is run.
+threading._register_atexit(_end_threads)  # type: ignore[attr-defined]
+
+
+def starter(
+    threads: set[threading.Thread], *, prune: bool = False
+) -> Callable[[str, Callable[[], None]], None]:
+    """What starts a pool's threads, and keeps them in `threads`; with `prune` the live ones only.
+
+    It does not know the pool, so that one that nobody has any more can end.
+    """
+
+    def start(name: str, run: Callable[[], None]) -> None:
+        thread = threading.Thread(target=run, name=name)
+        thread.start()
+        if prune:
+            threads.difference_update([t for t in list(threads) if not t.is_alive()])
+        threads.add(thread)
+
+    return start
+
+
+def initializer_failed(error: BaseException) -> None:
+    """Logs it, as the standard library does."""
+    logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=error)
+
+
+def join_all(threads: set[threading.Thread]) -> None:
+    """Waits until the system has done with threads that have nothing left to do.
+
+    Raises:
+        RuntimeError: The calling thread is one of them.
+    """
+    for thread in list(threads):
+        thread.join()
+
+
+class WorkQueue:
+    """The tasks of an executor that no thread has begun."""
+
+    def __init__(self, count: Callable[[], int]) -> None:
+        self._count = count
+
+    def qsize(self) -> int:
+        """How many there are, withdrawn ones included until their turn comes."""
+        return self._count()
+
+    def empty(self) -> bool:
+        """Is there none?"""
+        return self._count() == 0
