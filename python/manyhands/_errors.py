@@ -12,6 +12,10 @@ import signal as signals
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
 
+TYPE_CHECKING = False  # as in `typing`, which takes long to import
+if TYPE_CHECKING:
+    from concurrent.futures.thread import BrokenThreadPool
+
 __all__ = [
     "InitializerFailed",
     "PoolBroken",
@@ -288,7 +292,7 @@ def cancelled() -> CancelledError:
     return CancelledError()
 
 
-def thread_pool_broken(text: str) -> BrokenExecutor:
+def thread_pool_broken(text: str) -> BrokenThreadPool:
     """A thread of a thread pool could not be set up."""
     from concurrent.futures.thread import BrokenThreadPool
 

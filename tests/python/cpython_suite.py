@@ -1,11 +1,11 @@
-"""Runs the interpreter's own tests of `concurrent.futures` with the drop-ins in its place.
+"""Runs the interpreter's own tests of `concurrent.futures` in a patched process.
 
     python cpython_suite.py MODE REPORT [PART/PARTS] [WORD…]
 
-MODE is the drop-in's `on_worker_death`. PART (from 0) is run of so many parts of about equal
-length. Only tests are run whose names hold one of the words. As soon as a test has begun or ended a
-line is written to REPORT: which of it, or how it ended; its name; and the last line of what went
-wrong. A test that takes too long ends the run, with every thread's stack shown.
+MODE is the `on_worker_death` of `manyhands.patch`. PART (from 0) is run of so many parts of about
+equal length. Only tests are run whose names hold one of the words. As soon as a test has begun or
+ended a line is written to REPORT: which of it, or how it ended; its name; and what went wrong. A
+test that takes too long ends the run, with every thread's stack shown.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import unittest
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
+
+import manyhands
 
 SUITE = "test.test_concurrent_futures"
 MODULES = (
@@ -32,49 +34,20 @@ MODULES = (
 )
 TOO_LONG = 120.0
 
-PUT_IN_PLACE = """\
+PATCH = """\
 import sys
 sys.path[:0] = {path!r}
-import cpython_suite
-cpython_suite.put_in_place({mode!r})
+import manyhands
+manyhands.patch(on_worker_death={mode!r})
 """
 """For the children that some tests start: `python -I -c` knows nothing of this process."""
 
 
-def put_in_place(mode: str) -> tuple[type[Any], ...]:
-    """Has `concurrent.futures` give the drop-ins."""
-    import concurrent.futures.process
-    import concurrent.futures.thread
-
-    from manyhands import futures
-
-    class ProcessPoolExecutor(futures.ProcessPoolExecutor):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, on_worker_death=mode, **kwargs)  # type: ignore[arg-type]
-
-    drop_ins: list[type[Any]] = [ProcessPoolExecutor]
-    if "ThreadPoolExecutor" in futures.__all__:
-        drop_ins.append(futures.ThreadPoolExecutor)
-    for drop_in in drop_ins:
-        setattr(concurrent.futures, drop_in.__name__, drop_in)
-        home = "process" if drop_in is ProcessPoolExecutor else "thread"
-        setattr(getattr(concurrent.futures, home), drop_in.__name__, drop_in)
-    return tuple(drop_ins)
-
-
-def point_suite_at(drop_ins: tuple[type[Any], ...], mode: str) -> None:
-    """Has the suite's own modules use the drop-ins, also in the children that they start."""
-    from importlib import import_module
-
+def patch_children(mode: str) -> None:
+    """Has the programs that tests run begin with a patch."""
     from test.support import script_helper
 
-    util = import_module(f"{SUITE}.util")
-    for name, mixin in vars(util).items():
-        for drop_in in drop_ins:
-            if name.endswith("Mixin") and name.startswith(drop_in.__name__[:-8]):
-                mixin.executor_type = drop_in
-    path = [entry for entry in sys.path if entry]
-    preamble = PUT_IN_PLACE.format(path=path, mode=mode)
+    preamble = PATCH.format(path=[entry for entry in sys.path if entry], mode=mode)
     original = script_helper.assert_python_ok
 
     def assert_python_ok(*args: str, **kwargs: Any) -> Any:
@@ -156,7 +129,8 @@ def main(mode: str, report: str, *words: str) -> None:
         named = not words or any(word in test.id() for word in words)
         return named and place % parts == part
 
-    point_suite_at(put_in_place(mode), mode)
+    manyhands.patch(on_worker_death=mode)  # type: ignore[arg-type]
+    patch_children(mode)
     names = [f"{SUITE}.{module}" for module in MODULES]
     suite = chosen(unittest.TestLoader().loadTestsFromNames(names), is_wanted)
     with Path(report).open("w", encoding="utf-8") as file:
@@ -164,7 +138,4 @@ def main(mode: str, report: str, *words: str) -> None:
 
 
 if __name__ == "__main__":
-    # Workers and children import this module; the drop-ins must be the same class there.
-    import cpython_suite
-
-    cpython_suite.main(*sys.argv[1:])
+    main(*sys.argv[1:])
