@@ -21,20 +21,16 @@ from types import TracebackType
 
 from manyhands._engine import MAX_WORKERS, PoolBase, _stop_callbacks, usable_cores
 from manyhands._future import Future
-from manyhands._launch import make_launcher
-from manyhands._loops import forget_loops
-from manyhands._pickling import main_is_importable
-from manyhands._spec import WorkerSpec
-from manyhands.futures._process_errors import Errors
-from manyhands.futures._process_map import Chunks, Singles, results
-from manyhands.futures._workers import Manager, Recorder, wait_for_dropped
 
-TYPE_CHECKING = False  # as in `typing`, which takes long to import
+# A worker imports this as well, with its program's main module, and seldom uses it: so what takes
+# long to import is, like `typing`, imported where it is needed.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from typing import Any, Literal, ParamSpec, TypeVar
 
     from manyhands._future import Hub
+    from manyhands.futures._workers import Manager
 
     P = ParamSpec("P")
     T = TypeVar("T")
@@ -133,7 +129,6 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
         self._hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = (
             weakref.WeakKeyDictionary()
         )
-        self._errors = Errors(on_worker_death == "break")
         self._table: dict[int, Any] = {}
         self._begun = False
         self._shutdown_thread = False
@@ -148,6 +143,12 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
                 raise RuntimeError("cannot schedule new futures after shutdown")
             if _interpreter_ends.is_set():
                 raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+            from manyhands._launch import make_launcher
+            from manyhands._pickling import main_is_importable
+            from manyhands._spec import WorkerSpec
+            from manyhands.futures._process_errors import Errors
+            from manyhands.futures._workers import Recorder
+
             method, breaks = self._start_method, self._on_worker_death == "break"
             # With fork the main module is what it was; else each worker imports it.
             by_value = method != "fork" and not main_is_importable()
@@ -161,6 +162,7 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
                 standard=True,
                 breaks=breaks,
             )
+            self._errors = Errors(breaks)
             launcher = make_launcher(method, self._name, spec, self._mp_context)
             self._recorder = Recorder(launcher, self._name, self._table)
             self._start(
@@ -238,6 +240,8 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
             raise TypeError("buffersize must be an integer or None")
         if buffersize is not None and buffersize < 1:
             raise ValueError("buffersize must be None or > 0")
+        from manyhands.futures._process_map import Chunks, Singles, results
+
         deadline = None if timeout is None else timeout + time.monotonic()
         rows = zip(*iterables, strict=False)
         if chunksize == 1:
@@ -266,7 +270,7 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
         self._close(cancel_futures)
         if wait and self._is_ours():
             self._join(None)
-            forget_loops(self._hubs)
+            self._forget_loops()
 
     def terminate_workers(self) -> None:
         """Ends the workers by SIGTERM, whatever they run, and the executor with them.
@@ -331,6 +335,12 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
         if self._begun and self._is_ours():
             self._kill()
             self._gone().wait()
+            self._forget_loops()
+
+    def _forget_loops(self) -> None:
+        if self._hubs:
+            from manyhands._loops import forget_loops
+
             forget_loops(self._hubs)
 
     def __del__(self) -> None:
@@ -365,6 +375,8 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
     def _executor_manager_thread(self) -> Manager | None:  # type: ignore[override]
         if not self._begun or self._shutdown_thread:
             return None
+        from manyhands.futures._workers import Manager
+
         return Manager(self._gone(), self._name)
 
     @property
@@ -413,7 +425,9 @@ def _end_all() -> None:
                 executor._abandon()
             else:
                 executor.shutdown(wait=True)
-    wait_for_dropped()
+    workers = sys.modules.get("manyhands.futures._workers")
+    if workers is not None:
+        workers.wait_for_dropped()
 
 
 # As the standard library does: before it joins its threads, and so before what atexit runs.
