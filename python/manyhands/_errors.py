@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 import signal as signals
-from concurrent.futures import CancelledError
+from concurrent.futures import BrokenExecutor, CancelledError
 from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
 
 TYPE_CHECKING = False  # as in `typing`, which takes long to import
