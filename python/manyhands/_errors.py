@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import pickle
 import signal as signals
-from concurrent.futures import BrokenExecutor, CancelledError
+from concurrent.futures import CancelledError
+from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
 
 __all__ = [
     "InitializerFailed",
@@ -23,7 +24,7 @@ __all__ = [
 Account = tuple[bytes | None, str, str, str]
 
 
-class RemoteTraceback(Exception):
+class RemoteTraceback(_RemoteTraceback):
     """The traceback of an exception as text, from the worker where it was raised.
 
     It is the `__cause__` of an exception that came from a worker, so that Python shows both.
@@ -39,10 +40,6 @@ class RemoteTraceback(Exception):
     >>> isinstance(error.__cause__, mh.RemoteTraceback)
     True
     """
-
-    def __init__(self, tb: str) -> None:
-        super().__init__(tb)
-        self.tb = tb
 
     def __str__(self) -> str:
         return f'\n"""\n{self.tb}"""'
@@ -78,7 +75,7 @@ class RemoteError(Exception):
         return f"{self.type_name}: {self.message}"
 
 
-class PoolBroken(BrokenExecutor):
+class PoolBroken(BrokenProcessPool):
     """The pool can run nothing more; the text says why and what to do.
 
     >>> import manyhands as mh
@@ -90,7 +87,7 @@ class PoolBroken(BrokenExecutor):
     """
 
 
-class TaskLost(BrokenExecutor):
+class TaskLost(BrokenProcessPool):
     """The pool's shared memory was overwritten while the task ran, by native code in some worker;
     how the task ended is unknown. The pool goes on.
 
@@ -114,7 +111,7 @@ class InitializerFailed(PoolBroken):
     """
 
 
-class WorkerDied(BrokenExecutor):
+class WorkerDied(BrokenProcessPool):
     """The worker's process died while it ran the task. The pool goes on.
 
     Attributes:
@@ -216,7 +213,7 @@ def _dumps(error: BaseException) -> bytes | None:
 def rebuild(account: Account) -> BaseException:
     """The exception that an account tells of, in the caller."""
     pickled, name, message, text = account
-    cause = RemoteTraceback(text)
+    cause = RemoteTraceback(text)  # type: ignore[arg-type]  # typeshed has it wrong
     if pickled is not None:
         try:
             error = pickle.loads(pickled)
@@ -232,7 +229,7 @@ def rebuild(account: Account) -> BaseException:
     return remote
 
 
-def initializer_failed(account: Account) -> BaseException:
+def initializer_failed(account: Account, _submitted: bool) -> BaseException:
     """The initializer's own error, raised by every use of the pool from then on."""
     error = rebuild(account)
     if not isinstance(error, Exception):
@@ -250,7 +247,7 @@ def worker_died(
     return WorkerDied(pid, exitcode, signal, task, seconds)
 
 
-def pool_broken_at_start(text: str) -> PoolBroken:
+def pool_broken_at_start(text: str, _submitted: bool) -> PoolBroken:
     """Workers could not be started."""
     return PoolBroken(
         f"the pool cannot start its workers: {text}. A worker's own error is printed on standard "
@@ -268,7 +265,7 @@ def task_lost(text: str, task: str) -> TaskLost:
     )
 
 
-def pool_broken_board(text: str) -> PoolBroken:
+def pool_broken_board(text: str, _submitted: bool) -> PoolBroken:
     """The shared memory was overwritten."""
     return PoolBroken(
         f"the pool's shared memory was overwritten again and again: {text}. Some native code that "
@@ -276,7 +273,7 @@ def pool_broken_board(text: str) -> PoolBroken:
     )
 
 
-def pool_killed() -> PoolBroken:
+def pool_killed(_submitted: bool) -> PoolBroken:
     """The pool was ended by force."""
     return PoolBroken("the pool was killed")
 
@@ -289,10 +286,3 @@ def pool_shut_down() -> RuntimeError:
 def cancelled() -> CancelledError:
     """The task was cancelled."""
     return CancelledError()
-
-
-def thread_pool_broken(text: str) -> BrokenExecutor:
-    """A thread of a thread pool could not be set up."""
-    from concurrent.futures.thread import BrokenThreadPool
-
-    return BrokenThreadPool(text)

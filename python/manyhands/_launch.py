@@ -10,66 +10,25 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
 import signal
 import socket
 import struct
 import sys
 import threading
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from multiprocessing import connection, forkserver, reduction, resource_tracker
-from typing import Any, Protocol
+from multiprocessing import connection, forkserver, resource_tracker
 
 from manyhands import _worker
-from manyhands._pickling import define
+from manyhands._spec import Handover, WorkerSpec
 
-__all__ = ["WorkerSpec", "make_launcher"]
+TYPE_CHECKING = False  # as in `typing`, which takes long to import
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, Protocol
+else:
+    Protocol = object
 
-
-@dataclass(frozen=True, slots=True)
-class WorkerSpec:
-    """What each worker is told."""
-
-    initializer: Callable[..., object] | bytes | None
-    """By `bytes`, its definition."""
-    initargs: tuple[Any, ...]
-    concurrency: int
-    max_tasks: int | None
-
-    @classmethod
-    def of(
-        cls,
-        method: str,
-        initializer: Callable[..., object] | None,
-        initargs: tuple[Any, ...],
-        concurrency: int,
-        max_tasks: int | None,
-        main_by_value: bool,
-    ) -> WorkerSpec:
-        """Ships the initializer as a task's function is, also by value.
-
-        One that holds what only multiprocessing can pass on (its locks, its queues) goes its way,
-        as the arguments do.
-        """
-        shipped: Callable[..., object] | bytes | None = initializer
-        if initializer is not None and method != "fork":
-            try:
-                definition = define(initializer, main_by_value)
-            except Exception:
-                shipped = initializer
-            else:
-                shipped = definition[0]
-        return cls(shipped, initargs, concurrency, max_tasks)
-
-    def initialize(self) -> None:
-        """Calls the initializer, if there is one."""
-        initializer = self.initializer
-        if isinstance(initializer, bytes):
-            initializer = pickle.loads(initializer)
-        if initializer is not None:
-            initializer(*self.initargs)
+__all__ = ["Child", "Launcher", "WorkerSpec", "make_launcher"]
 
 
 class Child(Protocol):
@@ -89,20 +48,6 @@ class Launcher(Protocol):
 
     def close(self) -> None:
         """No worker will be started or reaped any more."""
-
-
-class Handover:
-    """A descriptor on its way into a process that is being started."""
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _received, (reduction.DupFd(self.fd),)
-
-
-def _received(duplicate: Any) -> Handover:
-    return Handover(duplicate.detach())
 
 
 @contextmanager
@@ -133,18 +78,21 @@ def workers_mask() -> set[int]:
     return {*signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.SIGINT}
 
 
-def make_launcher(method: str, name: str, spec: WorkerSpec) -> Launcher:
-    """The launcher for a start method."""
+def make_launcher(method: str, name: str, spec: WorkerSpec, context: Any = None) -> Launcher:
+    """The launcher for a start method; by the caller's own multiprocessing context, if it has one.
+
+    With fork it is the template that makes processes, in its own way.
+    """
     if method == "fork":
         return ForkLauncher(name, spec)
-    return ContextLauncher(method, name, spec)
+    return ContextLauncher(method, name, spec, context)
 
 
 class ContextLauncher:
     """By `multiprocessing`'s own spawn or forkserver."""
 
-    def __init__(self, method: str, name: str, spec: WorkerSpec) -> None:
-        self._context: Any = multiprocessing.get_context(method)
+    def __init__(self, method: str, name: str, spec: WorkerSpec, context: Any) -> None:
+        self._context: Any = context or multiprocessing.get_context(method)
         self._name = name
         self._spec = spec
         self._mask = workers_mask()

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import builtins
 import functools
-import inspect
 import pickle
 import sys
-from collections.abc import Callable, Iterator
-from types import CodeType, FunctionType, ModuleType
-from typing import Any
+from collections.abc import Iterator
+from types import CodeType, FunctionType, MethodType, ModuleType
+
+TYPE_CHECKING = False  # as in `typing`, which takes long to import
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 __all__ = ["define", "dumps_by_value", "main_is_importable"]
+
+CO_COROUTINE = 0x80
+"""The flag of a coroutine function's code (see the `inspect` module's documentation)."""
 
 
 def main_is_importable() -> bool:
@@ -32,12 +38,32 @@ def main_is_importable() -> bool:
 
 def is_coroutine_function(fn: Callable[..., Any]) -> bool:
     """Does calling `fn` give a coroutine? Looks through partials, methods and callables."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    if inspect.iscoroutinefunction(fn):
-        return True
-    call = getattr(type(fn), "__call__", None)  # noqa: B004 (it is the method that is asked for)
-    return not inspect.isroutine(fn) and inspect.iscoroutinefunction(call)
+    call = getattr(type(_plain(fn)), "__call__", None)  # noqa: B004 (the method itself)
+    return _gives_coroutines(fn) or _gives_coroutines(call)
+
+
+def _plain(fn: Any) -> Any:
+    """The function in partials and bound methods."""
+    while True:
+        if isinstance(fn, functools.partial):
+            fn = fn.func
+        elif isinstance(fn, MethodType):
+            fn = fn.__func__
+        else:
+            return fn
+
+
+def _gives_coroutines(fn: Any) -> bool:
+    """As `inspect.iscoroutinefunction`.
+
+    Only a program that has loaded `inspect` can have marked a function by hand, so it need not be
+    loaded for this: that takes longer than all else that starting a pool needs.
+    """
+    inspect = sys.modules.get("inspect")
+    if inspect is not None:
+        return bool(inspect.iscoroutinefunction(_plain(fn)))
+    code = getattr(_plain(fn), "__code__", None)
+    return isinstance(code, CodeType) and bool(code.co_flags & CO_COROUTINE)
 
 
 def name_of(fn: Callable[..., Any]) -> str:

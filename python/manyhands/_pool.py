@@ -10,9 +10,11 @@ from collections.abc import AsyncIterable, Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, cast, overload
 
+from manyhands import _errors
 from manyhands._engine import MAX_WORKERS, Batch, PoolBase, _stop_callbacks, usable_cores
 from manyhands._errors import PoolBroken
 from manyhands._future import Future, Hub, hub_of
+from manyhands._loops import forget_loops
 from manyhands._map import MapResults
 from manyhands._pickling import main_is_importable
 
@@ -109,7 +111,8 @@ class Pool(PoolBase, concurrent.futures.Executor):
         if method not in START_METHODS:
             raise ValueError(f"start_method must be one of {START_METHODS}, not {method!r}")
 
-        from manyhands._launch import WorkerSpec, make_launcher
+        from manyhands._launch import make_launcher
+        from manyhands._spec import WorkerSpec
 
         self._workers = workers
         self._concurrency = concurrency
@@ -123,7 +126,7 @@ class Pool(PoolBase, concurrent.futures.Executor):
         by_value = method != "fork" and not main_is_importable()
         spec = WorkerSpec.of(method, initializer, tuple(initargs), concurrency, max_tasks, by_value)
         launcher = make_launcher(method, self._name, spec)
-        self._start(workers, launcher, Future, self._hubs, by_value, GRACE)
+        self._start(workers, launcher, Future, self._hubs, by_value, GRACE, _errors)
         _remember(self)
 
     if TYPE_CHECKING:
@@ -337,19 +340,7 @@ class Pool(PoolBase, concurrent.futures.Executor):
         self._forget_loops()
 
     def _forget_loops(self) -> None:
-        """The pool is gone: no loop need watch it."""
-        for loop, hub in list(self._hubs.items()):
-            if loop.is_closed():
-                continue
-            if _runs_here(loop):
-                hub.close()
-            else:
-                try:
-                    loop.call_soon_threadsafe(hub.close)
-                except RuntimeError:
-                    # It was closed between the two lines: nothing is watched any more.
-                    continue
-        self._hubs.clear()
+        forget_loops(self._hubs)
 
     def __del__(self) -> None:
         try:
@@ -367,7 +358,7 @@ class Pool(PoolBase, concurrent.futures.Executor):
             rows, outstanding, backlog, closed = self._status()
         except RuntimeError:
             return f"{title}: not started>"
-        error = self._broken()
+        error = self._why_broken()
         if error is not None:
             state = f"broken: {error}" if not isinstance(error, PoolBroken) else str(error)
         elif self._is_gone():
@@ -399,16 +390,6 @@ def _is_escape(exc_type: type[BaseException] | None) -> bool:
         return True
     asyncio = sys.modules.get("asyncio")
     return asyncio is not None and issubclass(exc_type, asyncio.CancelledError)
-
-
-def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
-    import asyncio
-
-    try:
-        return asyncio.get_running_loop() is loop
-    except RuntimeError:
-        # No loop runs in this thread. One that runs in none can be touched from here.
-        return not loop.is_running()
 
 
 def _remember(pool: Pool) -> None:

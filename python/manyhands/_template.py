@@ -14,7 +14,10 @@ import os
 import select
 import signal
 from multiprocessing import forkserver
-from typing import Any
+
+TYPE_CHECKING = False  # as in `typing`, which takes long to import
+if TYPE_CHECKING:
+    from typing import Any
 
 _process, _parent = os.getpid(), os.getppid()
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import CancelledError
+from concurrent.futures.thread import BrokenThreadPool
 
 from manyhands._engine import _end_threads
 
-__all__ = ["WorkQueue", "initializer_failed", "join_all", "starter"]
+__all__ = ["WorkQueue", "broken", "cancelled", "initializer_failed", "join_all", "starter"]
 
 # As the standard library's executor has it: before the interpreter joins its threads, and so
 # before what `atexit` knows. What was submitted is run.
@@ -36,6 +38,16 @@ def starter(
 def initializer_failed(error: BaseException) -> None:
     """Logs it, as the standard library does."""
     logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=error)
+
+
+def broken(text: str) -> BrokenThreadPool:
+    """What a pool that can run nothing more raises."""
+    return BrokenThreadPool(text)
+
+
+def cancelled() -> CancelledError:
+    """What waiting for a cancelled task raises."""
+    return CancelledError()
 
 
 def join_all(threads: set[threading.Thread]) -> None:

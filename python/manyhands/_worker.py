@@ -6,12 +6,14 @@ import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
 
 from manyhands._engine import WorkerSeat
 
+TYPE_CHECKING = False  # as in `typing`, which takes long to import
 if TYPE_CHECKING:
-    from manyhands._launch import Handover, WorkerSpec
+    from typing import Any
+
+    from manyhands._spec import Handover, WorkerSpec
 
 __all__ = ["ignore_interrupts", "main"]
 
@@ -47,13 +49,18 @@ def main(control: Handover, spec: WorkerSpec) -> None:
     ignore_interrupts()
     _let_go_of_forkserver()
     try:
-        seat = WorkerSeat(control.fd, spec.max_tasks)
+        seat = WorkerSeat(control.fd, spec.max_tasks, spec.breaks)
     except OSError:
         # The parent is gone: nobody is left to work for, or to tell.
         sys.exit(1)
     try:
         spec.initialize()
     except BaseException as error:
+        if spec.standard:
+            import logging
+
+            logger = logging.getLogger("concurrent.futures")
+            logger.critical("Exception in initializer:", exc_info=True)
         seat.initializer_failed(error)
         sys.exit(1)
     coroutines = CoroutineThread(seat, spec.concurrency)

@@ -98,7 +98,7 @@ impl Batch {
         let errors = PyDict::new(py);
         let count = self.task.items() as usize;
         let nothing = || (0..count).map(|_| py.None());
-        let cancelled = || build(py, "cancelled", ());
+        let cancelled = || build(self.core.errors.bind(py), "cancelled", ());
         let outcome = match self.task.take_outcome() {
             Some(Outcome::Batch { items, elapsed }) => {
                 *self.elapsed.lock().unwrap_or_else(PoisonError::into_inner) =
@@ -107,7 +107,7 @@ impl Batch {
             }
             // All items share what became of the batch.
             other => {
-                let settled = other.map(|outcome| settle(py, outcome, &self.name));
+                let settled = other.map(|outcome| settle(py, &self.core, outcome, &self.name));
                 let error = match settled {
                     Some(Settled::Error(error)) => error,
                     _ => cancelled().into_value(py),
@@ -120,7 +120,7 @@ impl Batch {
         };
         let mut values = Vec::with_capacity(count);
         for (index, outcome) in outcome.into_iter().enumerate() {
-            match settle(py, outcome, &self.name) {
+            match settle(py, &self.core, outcome, &self.name) {
                 Settled::Value(value) => values.push(value),
                 Settled::Error(error) => {
                     errors.set_item(index, error)?;

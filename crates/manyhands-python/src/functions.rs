@@ -9,13 +9,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use manyhands::Kind;
-use manyhands::process::{Function, Pool};
+use manyhands::process::Function;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCFunction, PyFunction, PyType, PyWeakrefMethods, PyWeakrefReference};
 
 use crate::outcome::submit_error;
 use crate::payload::helper;
+use crate::pool::Core;
 
 /// A shipped function.
 pub(crate) struct Shipped {
@@ -67,12 +68,12 @@ impl Functions {
     /// The function as shipped, at the first call or for a changing callable by shipping it.
     pub(crate) fn ship(
         &self,
-        pool: &Pool,
+        core: &Core,
         callable: &Bound<'_, PyAny>,
         main_by_value: bool,
     ) -> PyResult<Arc<Shipped>> {
         if !is_constant(callable)? {
-            return register(pool, define(callable, main_by_value)?, callable.py());
+            return register(core, define(callable, main_by_value)?, callable.py());
         }
         let py = callable.py();
         let identity = callable.as_ptr() as usize;
@@ -99,7 +100,7 @@ impl Functions {
             return Ok(shipped);
         }
         let pickled = defined.may_change.then(|| defined.pickled.clone().unbind());
-        let shipped = register(pool, defined, py)?;
+        let shipped = register(core, defined, py)?;
         let object = PyWeakrefReference::new(callable)?.unbind();
         let mut gone = Vec::new();
         {
@@ -143,16 +144,17 @@ fn define<'py>(callable: &Bound<'py, PyAny>, main_by_value: bool) -> PyResult<De
     })
 }
 
-fn register(pool: &Pool, defined: Defined<'_>, py: Python<'_>) -> PyResult<Arc<Shipped>> {
+fn register(core: &Core, defined: Defined<'_>, py: Python<'_>) -> PyResult<Arc<Shipped>> {
     let Defined {
         pickled,
         is_coroutine,
         name,
         ..
     } = defined;
-    let function = pool
+    let function = core
+        .pool
         .register(&[pickled.as_bytes()])
-        .map_err(|error| submit_error(py, &error))?;
+        .map_err(|error| submit_error(py, core, &error))?;
     let kind = if is_coroutine {
         Kind::Coroutine
     } else {

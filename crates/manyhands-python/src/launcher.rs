@@ -4,16 +4,22 @@ use std::os::fd::{IntoRawFd, OwnedFd};
 
 use manyhands::process::{Child, Launched, Launcher};
 use manyhands::task::Exit;
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 /// Calls `launch(worker, fd)`, which gives an object with `pid` and `reap()`, and `close()`.
+///
+/// Its objects go while the thread is attached: else they would, with all that they hold, whenever
+/// somebody next calls into this module.
 pub(crate) struct PythonLauncher {
-    object: Py<PyAny>,
+    object: Option<Py<PyAny>>,
 }
 
 impl PythonLauncher {
     pub(crate) fn new(object: Py<PyAny>) -> Self {
-        Self { object }
+        Self {
+            object: Some(object),
+        }
     }
 }
 
@@ -21,8 +27,10 @@ impl Launcher for PythonLauncher {
     fn launch(&mut self, worker: usize, control: OwnedFd) -> Result<Launched, String> {
         let started = Python::try_attach(|py| -> PyResult<(u32, Py<PyAny>)> {
             // The Python side owns the descriptor from here on.
-            let child = self
-                .object
+            let Some(object) = &self.object else {
+                return Err(PyRuntimeError::new_err("the launcher is closed"));
+            };
+            let child = object
                 .bind(py)
                 .call_method1("launch", (worker, control.into_raw_fd()))?;
             Ok((child.getattr("pid")?.extract()?, child.unbind()))
@@ -30,7 +38,7 @@ impl Launcher for PythonLauncher {
         match started {
             Some(Ok((pid, child))) => Ok(Launched {
                 pid,
-                child: Box::new(PythonChild { child }),
+                child: Box::new(PythonChild { child: Some(child) }),
             }),
             Some(Err(error)) => Err(Python::attach(|py| {
                 let value = error.value(py);
@@ -42,31 +50,36 @@ impl Launcher for PythonLauncher {
 
     fn close(&mut self) {
         Python::try_attach(|py| {
-            if let Err(error) = self.object.bind(py).call_method0("close") {
-                error.write_unraisable(py, Some(self.object.bind(py)));
+            let Some(object) = self.object.take() else {
+                return;
+            };
+            let object = object.into_bound(py);
+            if let Err(error) = object.call_method0("close") {
+                error.write_unraisable(py, Some(&object));
             }
         });
     }
 }
 
 struct PythonChild {
-    child: Py<PyAny>,
+    child: Option<Py<PyAny>>,
 }
 
 impl Child for PythonChild {
     fn reap(&mut self) -> Exit {
         let reaped = Python::try_attach(|py| {
-            let code = self.child.bind(py).call_method0("reap")?;
-            code.extract::<Option<i32>>()
+            let child = self.child.take()?.into_bound(py);
+            let code = child.call_method0("reap");
+            let code = code.and_then(|code| code.extract::<Option<i32>>());
+            let code = code.inspect_err(|error| {
+                error.clone_ref(py).write_unraisable(py, Some(&child));
+            });
+            Some(code.ok().flatten())
         });
-        match reaped {
-            Some(Ok(Some(code))) if code < 0 => Exit::Signal(-code),
-            Some(Ok(Some(code))) => Exit::Code(code),
-            Some(Ok(None)) | None => Exit::Unknown,
-            Some(Err(error)) => {
-                Python::attach(|py| error.write_unraisable(py, Some(self.child.bind(py))));
-                Exit::Unknown
-            }
+        match reaped.flatten().flatten() {
+            Some(code) if code < 0 => Exit::Signal(-code),
+            Some(code) => Exit::Code(code),
+            None => Exit::Unknown,
         }
     }
 }

@@ -3,13 +3,14 @@
 
 use manyhands::arena::SpanGuard;
 use manyhands::process::SubmitError;
-use manyhands::task::{Broken, Death, Exit, Outcome, Payload};
+use manyhands::task::{Broken, Exit, Outcome, Payload};
 use pyo3::exceptions::{PyBaseException, PyRuntimeError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
+use pyo3::types::PyBytes;
 
 use crate::buffers::Source;
 use crate::payload::{code, decode_result, load_all};
+use crate::pool::Core;
 
 /// How a task ended, for its caller.
 pub(crate) enum Settled {
@@ -25,22 +26,14 @@ impl Settled {
     }
 }
 
-/// The package's module of exceptions.
-fn errors(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
-    static ERRORS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    let module = ERRORS.get_or_try_init(py, || {
-        Ok::<_, PyErr>(py.import("manyhands._errors")?.unbind())
-    })?;
-    Ok(module.bind(py))
-}
-
-/// An exception built by a function of the package.
+/// An exception, or what else stands for a failure, made by a function of the pool's module of
+/// exceptions.
 pub(crate) fn build<'py>(
-    py: Python<'py>,
+    errors: &Bound<'py, PyAny>,
     function: &str,
     args: impl pyo3::call::PyCallArgs<'py>,
 ) -> PyErr {
-    match errors(py).and_then(|module| module.call_method1(function, args)) {
+    match errors.call_method1(function, args) {
         Ok(error) => PyErr::from_value(error),
         Err(error) => error,
     }
@@ -55,7 +48,8 @@ pub(crate) fn with_source<R>(payload: &Payload, then: impl FnOnce(&Source<'_>) -
 }
 
 /// What an outcome means; `what` names the function that ran.
-pub(crate) fn settle(py: Python<'_>, outcome: Outcome, what: &str) -> Settled {
+pub(crate) fn settle(py: Python<'_>, core: &Core, outcome: Outcome, what: &str) -> Settled {
+    let errors = core.errors.bind(py);
     match outcome {
         Outcome::Ended {
             code: code::ERROR,
@@ -63,7 +57,7 @@ pub(crate) fn settle(py: Python<'_>, outcome: Outcome, what: &str) -> Settled {
         } => {
             let account = with_source(&payload, |source| load_all(py, source));
             let error = match account {
-                Ok(account) => build(py, "rebuild", (account,)),
+                Ok(account) => build(errors, "rebuild", (account,)),
                 Err(error) => error,
             };
             Settled::error(py, error)
@@ -71,6 +65,7 @@ pub(crate) fn settle(py: Python<'_>, outcome: Outcome, what: &str) -> Settled {
         Outcome::Ended { code, payload } => {
             match with_source(&payload, |source| decode_result(py, code, source)) {
                 Ok(value) => Settled::Value(value.unbind()),
+                Err(error) if core.breaks => Settled::error(py, unreadable(py, core, error)),
                 Err(error) => Settled::error(py, error),
             }
         }
@@ -79,11 +74,16 @@ pub(crate) fn settle(py: Python<'_>, outcome: Outcome, what: &str) -> Settled {
             let text = format!("{what} was stopped after {:.3} s", ran.as_secs_f64());
             Settled::error(py, PyTimeoutError::new_err(text))
         }
-        Outcome::Died(death) => Settled::error(py, died(py, death, what)),
-        Outcome::Lost(found) => Settled::error(py, build(py, "task_lost", (&*found, what))),
+        Outcome::Died(death) => {
+            let (exitcode, signal) = status(death.exit);
+            let ran = death.ran.as_secs_f64();
+            let args = (death.pid, exitcode, signal, what, ran);
+            Settled::error(py, build(errors, "worker_died", args))
+        }
+        Outcome::Lost(found) => Settled::error(py, build(errors, "task_lost", (&*found, what))),
         Outcome::Broken(why) => match *why {
-            Broken::Killed => Settled::Cancelled,
-            _ => Settled::error(py, broken(py, &why)),
+            Broken::Killed if !core.is_standard => Settled::Cancelled,
+            _ => Settled::error(py, broken(py, core, &why, true)),
         },
         Outcome::Batch { .. } => {
             let error = PyRuntimeError::new_err("a batch where one task was submitted");
@@ -92,42 +92,59 @@ pub(crate) fn settle(py: Python<'_>, outcome: Outcome, what: &str) -> Settled {
     }
 }
 
-fn died(py: Python<'_>, death: Death, what: &str) -> PyErr {
-    let (exitcode, signal) = match death.exit {
+/// A pool that breaks at every accident breaks at a result that cannot be read.
+fn unreadable(py: Python<'_>, core: &Core, error: PyErr) -> PyErr {
+    let error = error.into_value(py);
+    let account = core.errors.bind(py).call_method1("describe", (&error,));
+    let account = account.and_then(|account| Ok(account.cast_into::<PyBytes>()?));
+    match account {
+        Ok(account) => {
+            let why = Broken::Unreadable(account.as_bytes().into());
+            let why = py.detach(|| core.pool.break_off(why));
+            broken(py, core, &why, true)
+        }
+        Err(failure) => failure,
+    }
+}
+
+/// The exit status, or the signal.
+fn status(exit: Exit) -> (Option<i32>, Option<i32>) {
+    match exit {
         Exit::Code(status) => (Some(status), None),
         Exit::Signal(signal) => (None, Some(signal)),
         Exit::Unknown => (None, None),
-    };
-    build(
-        py,
-        "worker_died",
-        (death.pid, exitcode, signal, what, death.ran.as_secs_f64()),
-    )
+    }
 }
 
-/// Why a pool is broken, as an exception.
-pub(crate) fn broken(py: Python<'_>, why: &Broken) -> PyErr {
+/// Why a pool is broken, as an exception: for a task that was submitted, or for one that comes now.
+pub(crate) fn broken(py: Python<'_>, core: &Core, why: &Broken, submitted: bool) -> PyErr {
+    let errors = core.errors.bind(py);
     match why {
         Broken::Initializer(account) => match load_all(py, &Source::Slice(account)) {
-            Ok(account) => build(py, "initializer_failed", (account,)),
+            Ok(account) => build(errors, "initializer_failed", (account, submitted)),
             Err(error) => error,
         },
-        Broken::Start(text) => build(py, "pool_broken_at_start", (text,)),
-        Broken::Board(text) => build(py, "pool_broken_board", (text,)),
+        Broken::Unreadable(account) => match load_all(py, &Source::Slice(account)) {
+            Ok(account) => build(errors, "pool_broken_unreadable", (account, submitted)),
+            Err(error) => error,
+        },
+        Broken::Start(text) => build(errors, "pool_broken_at_start", (text, submitted)),
+        Broken::Board(text) => build(errors, "pool_broken_board", (text, submitted)),
         Broken::Died { pid, exit } => {
             let (exitcode, signal) = status(*exit);
-            build(py, "pool_broken_by_death", (*pid, exitcode, signal))
+            let args = (*pid, exitcode, signal, submitted);
+            build(errors, "pool_broken_by_death", args)
         }
-        Broken::Killed => build(py, "pool_killed", ()),
+        Broken::Killed => build(errors, "pool_killed", (submitted,)),
     }
 }
 
 /// Why a task was not taken, as an exception.
-pub(crate) fn submit_error(py: Python<'_>, error: &SubmitError) -> PyErr {
+pub(crate) fn submit_error(py: Python<'_>, core: &Core, error: &SubmitError) -> PyErr {
     match error {
-        SubmitError::Broken(why) => broken(py, why),
+        SubmitError::Broken(why) => broken(py, core, why, false),
         SubmitError::Arena(_) => pyo3::exceptions::PyMemoryError::new_err(error.to_string()),
-        SubmitError::ShutDown => build(py, "pool_shut_down", ()),
+        SubmitError::ShutDown => build(core.errors.bind(py), "pool_shut_down", ()),
         SubmitError::OtherProcess => PyRuntimeError::new_err(error.to_string()),
         SubmitError::BatchLimits => PyValueError::new_err(error.to_string()),
     }

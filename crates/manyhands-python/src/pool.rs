@@ -4,11 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use manyhands::board::WorkerPhase;
-use manyhands::process::{Config, Pool, Waited};
+use manyhands::process::{Config, OnDeath, Pool, Waited};
 use manyhands::sys::event::Woken;
 use manyhands::sys::signals::{self, Blocked};
 use manyhands::task::Task;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple, PyType};
 
@@ -27,6 +28,12 @@ pub(crate) struct Core {
     pub(crate) callbacks: Arc<Callbacks>,
     /// The package's table of event loops that wait for this pool.
     pub(crate) hubs: Py<PyAny>,
+    /// The package's module that makes its exceptions.
+    pub(crate) errors: Py<PyAny>,
+    /// Its futures and its errors are to be the standard library's executor's.
+    pub(crate) is_standard: bool,
+    /// The first accident breaks it.
+    pub(crate) breaks: bool,
 }
 
 /// Waits with the interpreter detached; Python's signal handlers run in between. False when the
@@ -56,6 +63,12 @@ pub(crate) fn wait(
             Waited::Interrupted => py.check_signals()?,
         }
     }
+}
+
+/// A future of the standard library's that has failed: nothing was submitted.
+fn refused<'py>(py: Python<'py>, core: &Core, error: PyErr) -> PyResult<Bound<'py, PyAny>> {
+    let errors = core.errors.bind(py);
+    errors.call_method1(intern!(py, "refused"), (error.into_value(py),))
 }
 
 /// A number of seconds as Python's APIs take it: `None` for ever, negative is no time at all.
@@ -111,7 +124,13 @@ impl PoolBase {
     }
 
     #[allow(clippy::too_many_arguments)]
-    /// Starts `workers` processes through `launcher`; futures will be of the class `future`.
+    /// Starts `workers` processes through `launcher`; futures will be of the class `future`, and
+    /// exceptions are made by the module `errors`. `standard` is for an executor like the standard
+    /// library's: a task that cannot be shipped is the failure of its own future. It says whether
+    /// workers are started on demand, and whether the first accident breaks the pool.
+    #[pyo3(signature = (
+        workers, launcher, future, hubs, main_by_value, grace, errors, standard=None,
+    ))]
     fn _start(
         &self,
         py: Python<'_>,
@@ -121,10 +140,18 @@ impl PoolBase {
         hubs: Py<PyAny>,
         main_by_value: bool,
         grace: f64,
+        errors: Py<PyAny>,
+        standard: Option<(bool, bool)>,
     ) -> PyResult<()> {
+        let (on_demand, breaks) = standard.unwrap_or_default();
         let config = Config {
             workers,
             grace: seconds(Some(grace))?.unwrap_or(Duration::MAX),
+            on_demand,
+            on_death: match breaks {
+                true => OnDeath::Break,
+                false => OnDeath::Replace,
+            },
             ..Config::default()
         };
         let launcher = Box::new(PythonLauncher::new(launcher));
@@ -133,6 +160,9 @@ impl PoolBase {
             pool,
             callbacks: Callbacks::new()?,
             hubs,
+            errors,
+            is_standard: standard.is_some(),
+            breaks,
         });
         *self.core.lock().unwrap_or_else(PoisonError::into_inner) = Some(core);
         *self.future.lock().unwrap_or_else(PoisonError::into_inner) = Some(future);
@@ -162,15 +192,28 @@ impl PoolBase {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = r#fn.py();
         let core = self.core()?;
+        if core.is_standard {
+            core.pool
+                .accepts()
+                .map_err(|error| submit_error(py, &core, &error))?;
+        }
         let main_by_value = self.main_by_value();
-        let shipped = self.functions.ship(&core.pool, r#fn, main_by_value)?;
-        let encoded = Pickling { main_by_value }.encode_call(r#fn, args, kwargs)?;
+        let shipped = self.functions.ship(&core, r#fn, main_by_value);
+        let encoded = shipped.and_then(|shipped| {
+            let encoded = Pickling { main_by_value }.encode_call(r#fn, args, kwargs)?;
+            Ok((shipped, encoded))
+        });
+        let (shipped, encoded) = match encoded {
+            Ok(encoded) => encoded,
+            Err(error) if core.is_standard => return refused(py, &core, error),
+            Err(error) => return Err(error),
+        };
         let task = encoded
             .with_parts(py, |parts| {
                 core.pool
                     .submit(shipped.kind, &shipped.function, None, parts)
             })
-            .map_err(|error| submit_error(py, &error))?;
+            .map_err(|error| submit_error(py, &core, &error))?;
         let future = self.future_type(py)?.bind(py).call0()?;
         let backing = Backing::Process(ProcessTask {
             core,
@@ -195,7 +238,7 @@ impl PoolBase {
         let py = func.py();
         let core = self.core()?;
         let main_by_value = self.main_by_value();
-        let shipped = self.functions.ship(&core.pool, func, main_by_value)?;
+        let shipped = self.functions.ship(&core, func, main_by_value)?;
         let encoded = Pickling { main_by_value }.encode_batch(func, items, singles, first)?;
         let count = Some(u32::try_from(items.len())?);
         let task = encoded
@@ -203,16 +246,14 @@ impl PoolBase {
                 core.pool
                     .submit(shipped.kind, &shipped.function, count, parts)
             })
-            .map_err(|error| submit_error(py, &error))?;
+            .map_err(|error| submit_error(py, &core, &error))?;
         Ok(Batch::new(core, task, shipped))
     }
 
     /// Is `fn` one that runs on the workers' event loops?
     fn _is_coroutine(&self, func: &Bound<'_, PyAny>) -> PyResult<bool> {
         let core = self.core()?;
-        let shipped = self
-            .functions
-            .ship(&core.pool, func, self.main_by_value())?;
+        let shipped = self.functions.ship(&core, func, self.main_by_value())?;
         Ok(shipped.kind == manyhands::Kind::Coroutine)
     }
 
@@ -264,6 +305,27 @@ impl PoolBase {
         Ok(Batch::marker(core, task))
     }
 
+    /// What ends when every worker that was called for up to now has been started, to be waited
+    /// for like a batch.
+    fn _settled(&self, py: Python<'_>) -> PyResult<Batch> {
+        let core = self.core()?;
+        let task = py.detach(|| core.pool.settled());
+        Ok(Batch::marker(core, task))
+    }
+
+    /// Would it take a task? Raises what `submit` would.
+    fn _accepts(&self, py: Python<'_>) -> PyResult<()> {
+        let core = self.core()?;
+        let accepts = core.pool.accepts();
+        accepts.map_err(|error| submit_error(py, &core, &error))
+    }
+
+    /// From now on the first death ends the pool.
+    fn _break_at_death(&self) -> PyResult<()> {
+        self.core()?.pool.break_at_death();
+        Ok(())
+    }
+
     /// Did this process create the pool?
     fn _is_ours(&self) -> PyResult<bool> {
         Ok(self.core()?.pool.is_ours())
@@ -289,7 +351,8 @@ impl PoolBase {
     }
 
     /// Why the pool is broken, or `None`.
-    fn _broken(&self, py: Python<'_>) -> PyResult<Option<PyErr>> {
-        Ok(self.core()?.pool.broken().map(|why| broken(py, why)))
+    fn _why_broken(&self, py: Python<'_>) -> PyResult<Option<PyErr>> {
+        let core = self.core()?;
+        Ok(core.pool.broken().map(|why| broken(py, &core, why, false)))
     }
 }

@@ -192,14 +192,16 @@ const FALLBACK: &[u8] =
 #[pyclass(frozen, module = "manyhands._engine")]
 pub(crate) struct WorkerSeat {
     worker: Arc<Worker>,
+    breaks: bool,
 }
 
 #[pymethods]
 impl WorkerSeat {
     /// Takes the seat offered through the control socket `fd`, which it owns from then on; runs
-    /// at most `max_tasks` tasks.
+    /// at most `max_tasks` tasks. With `breaks`, a task that cannot be read ends the worker.
     #[new]
-    fn new(py: Python<'_>, fd: i32, max_tasks: Option<u64>) -> PyResult<Self> {
+    #[pyo3(signature = (fd, max_tasks, breaks=false))]
+    fn new(py: Python<'_>, fd: i32, max_tasks: Option<u64>, breaks: bool) -> PyResult<Self> {
         let control = own(fd)?;
         let seat = py.detach(|| Seat::join(control))?;
         let left = AtomicU64::new(max_tasks.unwrap_or(u64::MAX));
@@ -209,6 +211,7 @@ impl WorkerSeat {
                 functions: Mutex::default(),
                 left,
             }),
+            breaks,
         })
     }
 
@@ -255,7 +258,7 @@ impl WorkerSeat {
                 None => py.detach(|| lane.wait_next())?,
             };
             match job {
-                Next::Job(job) => self.run(py, &mut lane, job),
+                Next::Job(job) => self.run(py, &mut lane, job)?,
                 Next::Closing => return Ok(()),
                 Next::Interrupted => py.check_signals()?,
             }
@@ -279,18 +282,20 @@ impl WorkerSeat {
 }
 
 impl WorkerSeat {
-    fn run(&self, py: Python<'_>, lane: &mut Lane, mut job: Job) {
+    /// An error ends the worker, before the task has: the task dies of it.
+    fn run(&self, py: Python<'_>, lane: &mut Lane, mut job: Job) -> PyResult<()> {
         lane.set_load(1);
         if let Err(error) = lane.start(&mut job) {
             // No memory for a batch's log: nothing of it can be reported item by item.
             self.refuse(py, lane, &job, error);
-            return;
+            return Ok(());
         }
         if job.is_batch() {
-            self.run_batch(py, lane, job);
+            self.run_batch(py, lane, job)?;
         } else {
             self.worker.count();
             let loaded = Raw::fetch(&self.worker, lane, &job).load(py, &self.worker);
+            let loaded = self.readable(loaded)?;
             let ended = loaded.and_then(|(function, call)| match call {
                 Call::One(args, kwargs) => function.call(args, kwargs.as_ref()),
                 Call::Many(..) => Err(PyRuntimeError::new_err("a batch in a single task")),
@@ -299,6 +304,16 @@ impl WorkerSeat {
             report.send(py, |code, parts| lane.complete(&job, code, parts));
         }
         lane.set_load(0);
+        Ok(())
+    }
+
+    /// A task that cannot be read fails for itself, or ends a worker of a pool that breaks at every
+    /// accident.
+    fn readable<T>(&self, loaded: PyResult<T>) -> PyResult<PyResult<T>> {
+        match loaded {
+            Err(error) if self.breaks => Err(error),
+            loaded => Ok(loaded),
+        }
     }
 
     fn refuse(&self, py: Python<'_>, lane: &mut Lane, job: &Job, error: ArenaError) {
@@ -306,8 +321,9 @@ impl WorkerSeat {
         lane.set_load(0);
     }
 
-    fn run_batch(&self, py: Python<'_>, lane: &mut Lane, mut job: Job) {
+    fn run_batch(&self, py: Python<'_>, lane: &mut Lane, mut job: Job) -> PyResult<()> {
         let items = load_batch(py, &self.worker, Raw::fetch(&self.worker, lane, &job));
+        let items = self.readable(items)?;
         while let Some(item) = lane.next_item(&job) {
             self.worker.count();
             let ended = match &items {
@@ -321,10 +337,11 @@ impl WorkerSeat {
             });
             if self.worker.is_spent() && lane.has_items(&job) {
                 // The slot stays as it is: with this process's end, the rest goes to others.
-                return;
+                return Ok(());
             }
         }
         lane.complete_batch(&job);
+        Ok(())
     }
 }
 

@@ -148,6 +148,7 @@ impl Error {
                  code in its tasks must have done"
             )),
             Broken::Died { pid, exit } => Self::Broken(format!("worker {pid} {exit}")),
+            Broken::Unreadable(_) => Self::Broken("an outcome could not be read".into()),
             Broken::Killed => Self::Cancelled,
         }
     }

@@ -133,6 +133,8 @@ pub enum Broken {
         /// How it ended.
         exit: Exit,
     },
+    /// The embedder could not read an outcome, and broke the pool for it; its own account.
+    Unreadable(Box<[u8]>),
     /// The pool was ended by force.
     Killed,
 }

@@ -157,7 +157,7 @@ fn a_stopped_worker_does_not_keep_others_from_being_started() {
     let tester = on_demand(2);
     assert_eq!(tester.number(&tester.submit("double", &[0; 8])), 0);
     let pids = staff(&tester);
-    proc::signal(pids[0], libc::SIGSTOP);
+    proc::stop(pids[0]);
     assert_eq!(tester.number(&tester.submit("double", &milliseconds(4))), 8);
     assert_eq!(staff(&tester).len(), 2);
     proc::signal(pids[0], libc::SIGCONT);

@@ -1,7 +1,7 @@
 """Drop-ins for `concurrent.futures`: the same names, on this package's pools.
 
->>> from manyhands.futures import ThreadPoolExecutor
->>> with ThreadPoolExecutor(2) as executor:
+>>> from manyhands.futures import ProcessPoolExecutor
+>>> with ProcessPoolExecutor(2) as executor:
 ...     executor.submit(pow, 2, 10).result()
 1024
 
@@ -9,8 +9,6 @@
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
 
 __all__ = [
     "ALL_COMPLETED",
@@ -21,12 +19,14 @@ __all__ = [
     "Executor",
     "Future",
     "InvalidStateError",
+    "ProcessPoolExecutor",
     "ThreadPoolExecutor",
     "TimeoutError",
     "as_completed",
     "wait",
 ]
 
+TYPE_CHECKING = False  # as in `typing`, which takes long to import
 if TYPE_CHECKING:
     from concurrent.futures import (
         ALL_COMPLETED,
@@ -41,10 +41,13 @@ if TYPE_CHECKING:
         as_completed,
         wait,
     )
+    from typing import Any
 
+    from manyhands.futures._process import ProcessPoolExecutor
     from manyhands.futures._thread import ThreadPoolExecutor
 
 _HOMES = {
+    "ProcessPoolExecutor": "manyhands.futures._process",
     "ThreadPoolExecutor": "manyhands.futures._thread",
 }
 

@@ -7,6 +7,7 @@ use manyhands::task::Task;
 use pyo3::prelude::*;
 
 use crate::functions::Shipped;
+use crate::outcome::build;
 use crate::pool::{self, Core};
 use crate::threads::task::ThreadTask;
 use crate::threads::waiting::Ending;
@@ -39,6 +40,15 @@ impl Backing {
             Self::Process(inner) => inner.core.pool.is_running(&inner.task),
             Self::Thread(task) => task.is_running(),
         }
+    }
+
+    /// The exception of a task that was cancelled.
+    pub(super) fn cancelled(&self, py: Python<'_>) -> PyErr {
+        let errors = match self {
+            Self::Process(inner) => inner.core.errors.bind(py),
+            Self::Thread(task) => task.threads.errors.bind(py),
+        };
+        build(errors, "cancelled", ())
     }
 
     /// Reads what has been reported; then as [`is_done`](Self::is_done).

@@ -6,7 +6,6 @@ use pyo3::intern;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple, PyWeakrefReference};
 
 use crate::door::Door;
-use crate::outcome::build;
 use crate::payload::helper_of_futures;
 use crate::threads::door::ThreadDoor;
 
@@ -81,7 +80,7 @@ impl FutureBase {
         match Self::wait(slf, timeout)? {
             Settled::Value(value) => Ok(value.clone_ref(py)),
             Settled::Error(error) => Err(PyErr::from_value(error.bind(py).clone().into_any())),
-            Settled::Cancelled => Err(build(py, "cancelled", ())),
+            Settled::Cancelled => Err(slf.get().backing()?.cancelled(py)),
         }
     }
 
@@ -101,7 +100,7 @@ impl FutureBase {
         match Self::wait(slf, timeout)? {
             Settled::Value(_) => Ok(None),
             Settled::Error(error) => Ok(Some(error.clone_ref(py).into_any())),
-            Settled::Cancelled => Err(build(py, "cancelled", ())),
+            Settled::Cancelled => Err(slf.get().backing()?.cancelled(py)),
         }
     }
 

@@ -59,7 +59,7 @@ impl FutureBase {
         // Another thread that asks meanwhile waits detached, since unpickling may switch threads.
         let settled = this.settled.get_or_init_py_attached(py, || {
             let settled = match inner.task.take_outcome() {
-                Some(outcome) => settle(py, outcome, &inner.shipped.name),
+                Some(outcome) => settle(py, &inner.core, outcome, &inner.shipped.name),
                 None => Settled::Cancelled,
             };
             track_for(slf, &settled);

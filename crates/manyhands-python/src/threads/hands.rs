@@ -42,8 +42,8 @@ pub(crate) struct Hands {
     /// `start(name, run)` starts a `threading.Thread`.
     pub(crate) starter: Py<PyAny>,
     pub(crate) initializer: Option<(Py<PyAny>, Py<PyTuple>)>,
-    /// `failed(error)` makes an initializer's failure known.
-    pub(crate) failed: Py<PyAny>,
+    /// The package's module of what threads need of it (`manyhands._threads`).
+    pub(crate) package: Py<PyAny>,
     /// Tasks after which a thread makes room for a fresh one.
     pub(crate) max_tasks: u64,
     pub(crate) alive: Arc<Alive>,
@@ -94,7 +94,7 @@ impl Worker for Hands {
 
     fn abandon(&self, job: Py<FutureBase>, why: &Unavailable<Failure>) {
         Python::attach(|py| {
-            let error = build(py, "thread_pool_broken", (text(why),));
+            let error = build(self.package.bind(py), "broken", (text(why),));
             FutureBase::abandon(job.bind(py), Settled::error(py, error));
             drop(job);
         });
@@ -131,7 +131,8 @@ impl Hands {
             return Ok(());
         };
         let error = error.into_value(py);
-        if let Err(other) = self.failed.bind(py).call1((&error,)) {
+        let package = self.package.bind(py);
+        if let Err(other) = package.call_method1("initializer_failed", (&error,)) {
             other.write_unraisable(py, Some(initializer.bind(py)));
         }
         Err(Failure::Initializer)

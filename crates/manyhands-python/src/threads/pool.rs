@@ -23,6 +23,8 @@ pub(crate) struct Threads {
     executor: Option<Executor<Hands>>,
     pub(crate) alive: Arc<Alive>,
     pub(crate) main: MainBed,
+    /// What makes its exceptions.
+    pub(crate) errors: Py<PyAny>,
 }
 
 impl Threads {
@@ -105,7 +107,8 @@ impl ThreadsBase {
     }
 }
 
-fn refused(py: Python<'_>, why: &Unavailable<Failure>) -> PyErr {
+fn refused(errors: &Bound<'_, PyAny>, why: &Unavailable<Failure>) -> PyErr {
+    let py = errors.py();
     match why {
         Unavailable::Closed if interpreter_ends() => {
             PyRuntimeError::new_err("cannot schedule new futures after interpreter shutdown")
@@ -119,7 +122,7 @@ fn refused(py: Python<'_>, why: &Unavailable<Failure>) -> PyErr {
                 None => PyRuntimeError::new_err(text(why)),
             }
         }
-        why => build(py, "thread_pool_broken", (text(why),)),
+        why => build(errors, "broken", (text(why),)),
     }
 }
 
@@ -135,16 +138,17 @@ impl ThreadsBase {
 
     #[allow(clippy::too_many_arguments)]
     /// At most `workers` threads, whose names begin with `prefix`, started by
-    /// `starter(name, run)`; futures will be of the class `future`. `failed(error)` is told how the
-    /// initializer failed. With `copy_context`, tasks run in what it gives when they are submitted.
+    /// `starter(name, run)`; futures will be of the class `future`; `package` makes the
+    /// exceptions, and is told how the initializer failed. With `copy_context`, tasks run in what it gives when they are submitted.
     fn _start(
         &self,
+        py: Python<'_>,
         workers: usize,
         prefix: String,
         starter: Py<PyAny>,
         future: Py<PyType>,
         initializer: Option<(Py<PyAny>, Py<PyTuple>)>,
-        failed: Py<PyAny>,
+        package: Py<PyAny>,
         max_tasks: Option<u64>,
         copy_context: Option<Py<PyAny>>,
     ) -> PyResult<()> {
@@ -152,7 +156,7 @@ impl ThreadsBase {
         let hands = Hands {
             starter,
             initializer,
-            failed,
+            package: package.clone_ref(py),
             max_tasks: max_tasks.unwrap_or(u64::MAX),
             alive: alive.clone(),
             interrupted: Mutex::default(),
@@ -163,6 +167,7 @@ impl ThreadsBase {
             executor: Some(executor),
             alive: alive.clone(),
             main: MainBed::default(),
+            errors: package,
         });
         alive::remember(&threads, &alive);
         if interpreter_ends() {
@@ -219,7 +224,7 @@ impl ThreadsBase {
         tracking::untrack(&future);
         if let Err(Rejected { job, why }) = executor.execute(base.clone().unbind()) {
             drop(job);
-            return Err(refused(py, &why));
+            return Err(refused(threads.errors.bind(py), &why));
         }
         if let Some(error) = executor.worker().interrupted().take() {
             return Err(error);

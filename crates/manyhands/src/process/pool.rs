@@ -1,11 +1,11 @@
 //! The parent's handle of a pool: submit, cancel, wait, shut down.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use super::config::{Config, Status, SubmitError};
+use super::config::{Config, OnDeath, Status, SubmitError};
 use super::desk::Desk;
 use super::launch::Launcher;
 use super::notes::{Effects, Function, Life};
@@ -57,6 +57,7 @@ impl Pool {
             kick: Event::new()?,
             events: Mutex::default(),
             functions: AtomicU64::new(0),
+            breaks: AtomicBool::new(config.on_death == OnDeath::Break),
             hands: AtomicU64::new(0),
             gone: Task::marker(),
             mark: ProcessMark::current(),
@@ -66,6 +67,19 @@ impl Pool {
         });
         supervisor::start(shared.clone(), launcher)?;
         Ok(Self { shared })
+    }
+
+    /// Would it take a task?
+    ///
+    /// # Errors
+    /// It takes no more; says why.
+    pub fn accepts(&self) -> Result<(), SubmitError> {
+        self.check()?;
+        let open = self.shared.lock().life == Life::Open;
+        match open {
+            true => Ok(()),
+            false => self.check().and(Err(SubmitError::ShutDown)),
+        }
     }
 
     fn check(&self) -> Result<(), SubmitError> {
@@ -335,6 +349,27 @@ impl Pool {
             shared.break_pool(&mut desk, Broken::Killed, &mut effects);
         }
         shared.finish(desk, effects);
+    }
+
+    /// The pool is of no use any more, as its owner finds: everything outstanding ends as
+    /// [`Outcome::Broken`], and the workers are killed. Gives why it is broken: it may have been
+    /// before.
+    pub fn break_off(&self, why: Broken) -> Arc<Broken> {
+        let shared = &*self.shared;
+        if !self.is_ours() {
+            return Arc::new(why);
+        }
+        let mut effects = Effects::default();
+        let mut desk = shared.lock();
+        shared.drain(&mut desk, &mut effects);
+        shared.break_pool(&mut desk, why, &mut effects);
+        shared.finish(desk, effects);
+        shared.broken.get().cloned().expect("it was just broken")
+    }
+
+    /// From now on, as if it had been started with [`OnDeath::Break`](super::OnDeath::Break).
+    pub fn break_at_death(&self) {
+        self.shared.breaks.store(true, Ordering::SeqCst);
     }
 
     /// What ends (as [`Outcome::Cancelled`]) when no worker is left after a shutdown.

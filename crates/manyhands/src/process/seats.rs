@@ -11,7 +11,6 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::SendError;
 use std::time::{Duration, Instant};
 
-use super::config::OnDeath;
 use super::failures::Use;
 use super::launch::{Child, Request};
 use super::notes::{Effects, Life};
@@ -154,7 +153,7 @@ impl Supervisor {
         let mut desk = shared.lock();
         let before = desk.outstanding;
         let doomed = desk.is_doomed(worker);
-        let fatal = shared.config.on_death == OnDeath::Break
+        let fatal = shared.breaks.load(Ordering::SeqCst)
             && desk.life < Life::Stopping
             && desk.scribbled.is_none()
             && !retired

@@ -1,6 +1,6 @@
 //! What the threads of the parent share of a pool, and what is due when its desk is unlocked.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -42,6 +42,8 @@ pub(super) struct Shared {
     pub(super) hands: AtomicU64,
     pub(super) events: Mutex<Vec<SupervisorEvent>>,
     pub(super) functions: AtomicU64,
+    /// See [`OnDeath`](super::OnDeath).
+    pub(super) breaks: AtomicBool,
     /// Ends when no worker is left.
     pub(super) gone: Arc<Task>,
     pub(super) mark: ProcessMark,

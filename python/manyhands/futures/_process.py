@@ -1,0 +1,425 @@
+"""`ProcessPoolExecutor`: the standard library's, on this package's pool.
+
+The standard class is a base, so that `isinstance` holds; none of its code runs. Its private
+attributes that programs look at are here too.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures.process as standard
+import itertools
+import multiprocessing
+import operator
+import os
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing import util
+from types import TracebackType
+
+from manyhands._engine import MAX_WORKERS, Batch, PoolBase, _stop_callbacks, usable_cores
+from manyhands._future import Future
+from manyhands._launch import make_launcher
+from manyhands._loops import forget_loops
+from manyhands._pickling import main_is_importable
+from manyhands._spec import WorkerSpec
+from manyhands.futures._process_errors import Errors
+from manyhands.futures._process_map import Chunks, Singles, results
+from manyhands.futures._workers import Manager, Recorder
+
+TYPE_CHECKING = False  # as in `typing`, which takes long to import
+if TYPE_CHECKING:
+    import asyncio
+    from typing import Any, Literal, ParamSpec, TypeVar
+
+    from manyhands._future import Hub
+
+    P = ParamSpec("P")
+    T = TypeVar("T")
+
+__all__ = ["ProcessPoolExecutor", "interpreter_ends"]
+
+CONCURRENCY = 16
+"""Coroutines that each worker runs at once."""
+
+GRACE = 5.0
+"""Seconds that workers with nothing left to do may take to exit before they are killed."""
+
+LAST_CALLBACKS = 1.0
+"""Seconds that a callback under way may take when the interpreter ends."""
+
+_live: weakref.WeakSet[ProcessPoolExecutor] = weakref.WeakSet()
+_ending: set[Batch] = set()
+"""What ends with the workers of executors that were dropped: they still end what they have."""
+
+_finalizers: dict[int, Any] = {}
+_interpreter_ends = threading.Event()
+
+
+class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
+    """`concurrent.futures.ProcessPoolExecutor`, faster and hard to break.
+
+    Takes what the standard class takes, and behaves as that does, but that a worker which dies
+    costs only the tasks that it ran: they end as `manyhands.WorkerDied`, a `BrokenProcessPool`.
+    Functions may also be coroutine functions, awaited in the worker, many at once. Futures can be
+    awaited.
+
+    Args:
+        max_workers: Processes at the most; by default as many as this process may use cores.
+        mp_context: A multiprocessing context, for its start method; by default forkserver, or spawn
+            with `max_tasks_per_child`. With fork all workers start at the first submission, else
+            one whenever a task finds none idle.
+        initializer: Called in each worker before its first task.
+        initargs: The initializer's arguments.
+        max_tasks_per_child: Tasks after which a worker is replaced by a fresh one.
+        on_worker_death: With `"break"`, the death of a worker breaks the executor, as in the
+            standard library: all that is pending raises `BrokenProcessPool`.
+
+    Raises:
+        ValueError: A number is out of bounds, or the start method is fork and
+            `max_tasks_per_child` is given.
+        TypeError: The initializer is not callable, or a number is none.
+
+    >>> from manyhands.futures import ProcessPoolExecutor
+    >>> with ProcessPoolExecutor(2) as executor:
+    ...     list(executor.map(pow, [2, 3], [5, 2]))
+    [32, 9]
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        mp_context: Any = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        max_tasks_per_child: int | None = None,
+        on_worker_death: Literal["replace", "break"] = "replace",
+    ) -> None:
+        if max_workers is None:
+            max_workers = min(usable_cores(), MAX_WORKERS)
+        elif max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        elif max_workers > MAX_WORKERS:
+            raise ValueError(f"max_workers must be <= {MAX_WORKERS}")
+        if mp_context is None:
+            default = "forkserver" if max_tasks_per_child is None else "spawn"
+            mp_context = multiprocessing.get_context(default)
+        method = mp_context.get_start_method(allow_none=False)
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        if max_tasks_per_child is not None:
+            if not isinstance(max_tasks_per_child, int):
+                raise TypeError("max_tasks_per_child must be an integer")
+            if max_tasks_per_child <= 0:
+                raise ValueError("max_tasks_per_child must be >= 1")
+            if method == "fork":
+                raise ValueError(
+                    "max_tasks_per_child is incompatible with the 'fork' multiprocessing start "
+                    "method; supply a different mp_context."
+                )
+        if on_worker_death not in ("replace", "break"):
+            raise ValueError(
+                f"on_worker_death must be 'replace' or 'break', not {on_worker_death!r}"
+            )
+        self._max_workers = operator.index(max_workers)
+        self._mp_context = mp_context
+        self._start_method = method
+        self._safe_to_dynamically_spawn_children = method != "fork"
+        self._initializer: Any = initializer
+        self._initargs = initargs
+        self._max_tasks_per_child = max_tasks_per_child
+        self._on_worker_death = on_worker_death
+        self._name = f"ProcessPoolExecutor-{id(self):x}"
+        self._hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._errors = Errors(on_worker_death == "break")
+        self._table: dict[int, Any] = {}
+        self._begun = False
+        self._shutdown_thread = False
+        self._shutdown_lock = threading.Lock()
+
+    def _begin(self) -> None:
+        """Starts the pool, with the first thing to do."""
+        with self._shutdown_lock:
+            if self._begun:
+                return
+            if self._shutdown_thread:
+                raise RuntimeError("cannot schedule new futures after shutdown")
+            if _interpreter_ends.is_set():
+                raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+            method, breaks = self._start_method, self._on_worker_death == "break"
+            # With fork the main module is what it was; else each worker imports it.
+            by_value = method != "fork" and not main_is_importable()
+            spec = WorkerSpec.of(
+                method,
+                self._initializer,
+                tuple(self._initargs),
+                CONCURRENCY,
+                self._max_tasks_per_child,
+                by_value,
+                standard=True,
+                breaks=breaks,
+            )
+            launcher = make_launcher(method, self._name, spec, self._mp_context)
+            self._start(
+                self._max_workers,
+                Recorder(launcher, self._name, self._table),
+                Future,
+                self._hubs,
+                by_value,
+                GRACE,
+                self._errors,
+                (self._safe_to_dynamically_spawn_children, breaks),
+            )
+            _remember(self)
+            self._begun = True
+
+    if TYPE_CHECKING:
+
+        def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
+
+    else:
+
+        def submit(self, fn, /, *args, **kwargs):
+            """Runs `fn(*args, **kwargs)` in a worker and returns its future at once.
+
+            What cannot be pickled is the failure of its own future.
+
+            Raises:
+                RuntimeError: The executor is shut down.
+                BrokenProcessPool: It can run nothing more.
+
+            >>> from manyhands.futures import ProcessPoolExecutor
+            >>> with ProcessPoolExecutor(1) as executor:
+            ...     executor.submit(int, "ff", base=16).result()
+            255
+            """
+            if not self._begun:
+                self._begin()
+            return PoolBase.submit(self, fn, *args, **kwargs)
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[T]:
+        """An iterator like `map(fn, *iterables)`, whose calls run at once in the workers.
+
+        The input is read, and everything submitted, by this call; with `buffersize` only so many
+        items, and another whenever a result is taken. An iteration that is abandoned, or ends by an
+        error, withdraws what has not begun.
+
+        Args:
+            fn: A function or a coroutine function.
+            *iterables: One for each argument of `fn`.
+            timeout: Seconds that the whole iteration may take from this call on.
+            chunksize: Items that travel together to one worker. Single ones are cheap here, and
+                keep all workers busy, however long each takes.
+            buffersize: Items (or chunks of them) that may be in flight.
+
+        Raises:
+            ValueError: `chunksize` or `buffersize` is less than 1.
+            TimeoutError: While iterating: the time is over.
+            Exception: While iterating: what `fn` raised, at the place of its item.
+
+        >>> from manyhands.futures import ProcessPoolExecutor
+        >>> with ProcessPoolExecutor(2) as executor:
+        ...     list(executor.map(abs, [-1, 2, -3], chunksize=2))
+        [1, 2, 3]
+        """
+        if chunksize < 1:
+            raise ValueError("chunksize must be >= 1.")
+        if buffersize is not None and not isinstance(buffersize, int):
+            raise TypeError("buffersize must be an integer or None")
+        if buffersize is not None and buffersize < 1:
+            raise ValueError("buffersize must be None or > 0")
+        deadline = None if timeout is None else timeout + time.monotonic()
+        rows = zip(*iterables, strict=False)
+        if chunksize == 1:
+            return results(Singles(self, fn), rows, deadline, buffersize)
+        chunks = Chunks(self, fn, len(iterables) == 1, chunksize)
+        return itertools.chain.from_iterable(results(chunks, rows, deadline, buffersize))
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Takes no more tasks, and ends the workers when those submitted have ended.
+
+        Args:
+            wait: Returns when no worker is left; else at once.
+            cancel_futures: Withdraws what has not begun.
+
+        >>> from manyhands.futures import ProcessPoolExecutor
+        >>> executor = ProcessPoolExecutor(1)
+        >>> future = executor.submit(abs, -7)
+        >>> executor.shutdown()
+        >>> future.result()
+        7
+        """
+        with self._shutdown_lock:
+            self._shutdown_thread = True
+        if not self._begun:
+            return
+        self._close(cancel_futures)
+        if wait and self._is_ours():
+            self._join(None)
+            forget_loops(self._hubs)
+
+    def terminate_workers(self) -> None:
+        """Ends the workers by SIGTERM, whatever they run, and the executor with them.
+
+        What has not begun is cancelled; what runs raises `BrokenProcessPool`.
+
+        >>> import time
+        >>> from manyhands.futures import ProcessPoolExecutor
+        >>> executor = ProcessPoolExecutor(1)
+        >>> future = executor.submit(time.sleep, 60)
+        >>> while not future.running():
+        ...     pass
+        >>> executor.terminate_workers()
+        >>> type(future.exception())
+        <class 'concurrent.futures.process.BrokenProcessPool'>
+        """
+        self._end_workers("terminate")
+
+    def kill_workers(self) -> None:
+        """As `terminate_workers`, by SIGKILL.
+
+        >>> import time
+        >>> from manyhands.futures import ProcessPoolExecutor
+        >>> executor = ProcessPoolExecutor(1)
+        >>> future = executor.submit(time.sleep, 60)
+        >>> executor.kill_workers()
+        >>> future.done()
+        True
+        """
+        self._end_workers("kill")
+
+    def _end_workers(self, how: Literal["terminate", "kill"]) -> None:
+        processes = list((self._processes or {}).values())
+        self.shutdown(wait=False, cancel_futures=True)
+        if not self._begun or not self._is_ours():
+            return
+        self._break_at_death()
+        for process in processes:
+            getattr(process, how)()
+        if how == "kill":
+            self._kill()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        try:
+            if exc_type is None or not issubclass(exc_type, KeyboardInterrupt):
+                self.shutdown(wait=True)
+                return
+        except KeyboardInterrupt:
+            # Ctrl-C: nobody waits any more.
+            self._abandon()
+            raise
+        self._abandon()
+
+    def _abandon(self) -> None:
+        """Ends the workers at once, and waits for that."""
+        self.shutdown(wait=False)
+        if self._begun and self._is_ours():
+            self._kill()
+            self._gone().wait()
+            forget_loops(self._hubs)
+
+    def __del__(self) -> None:
+        if not getattr(self, "_begun", False):
+            return
+        self._close(False)
+        _ending.difference_update([gone for gone in list(_ending) if gone.done()])
+        if self._is_ours() and not self._is_gone():
+            _ending.add(self._gone())
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._max_workers} ({self._start_method})>"
+
+    # -- what programs and tests look at -----------------------------------------------------------
+
+    @property
+    def _processes(self) -> dict[int, Any] | None:  # type: ignore[override]
+        """The workers by number, once those that were called for have been started; `None` after
+        the shutdown.
+        """
+        if self._shutdown_thread:
+            return None
+        if self._begun and self._is_ours():
+            self._settled().wait()
+        return self._table
+
+    @property
+    def _broken(self) -> str | Literal[False]:  # type: ignore[override]
+        error = self._why_broken() if self._begun else None
+        return False if error is None else str(error) or type(error).__name__
+
+    @property
+    def _executor_manager_thread(self) -> Manager | None:  # type: ignore[override]
+        if not self._begun or self._shutdown_thread:
+            return None
+        return Manager(self._gone(), self._name)
+
+    @property
+    def _call_queue(self) -> _NoQueue | None:
+        return None if self._shutdown_thread else _NoQueue()
+
+    @property
+    def _pending_work_items(self) -> dict[int, None]:  # type: ignore[override]
+        """As many as there are tasks that have not ended."""
+        outstanding = self._status()[1] if self._begun else 0
+        return dict.fromkeys(range(outstanding))
+
+
+class _NoQueue:
+    """Stands for the standard executor's queue, whose work shared memory does."""
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+    def join_thread(self) -> None:
+        """No thread feeds it."""
+
+
+def interpreter_ends() -> bool:
+    """Is the interpreter past the end of its main thread?"""
+    return _interpreter_ends.is_set()
+
+
+def _remember(executor: ProcessPoolExecutor) -> None:
+    """Executors that are open when the interpreter ends, or a worker does, end their tasks."""
+    _live.add(executor)
+    if os.getpid() not in _finalizers:
+        # After the pools, whose finalizers have a higher priority. Their callbacks come first.
+        _finalizers[os.getpid()] = util.Finalize(
+            None, _stop_callbacks, args=(LAST_CALLBACKS,), exitpriority=90
+        )
+
+
+def _end_all() -> None:
+    _interpreter_ends.set()
+    # Ctrl-C has ended the program: nobody waits for the results any more.
+    interrupted = isinstance(getattr(sys, "last_value", None), KeyboardInterrupt)
+    for executor in list(_live):
+        if executor._is_ours():
+            if interrupted:
+                executor._abandon()
+            else:
+                executor.shutdown(wait=True)
+    for gone in list(_ending):
+        gone.wait()
+    _ending.clear()
+
+
+# As the standard library does: before it joins its threads, and so before what atexit runs.
+threading._register_atexit(_end_all)  # type: ignore[attr-defined]

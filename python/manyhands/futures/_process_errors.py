@@ -1,0 +1,122 @@
+"""How failures of a `ProcessPoolExecutor` show: as the standard library's, with the same texts."""
+
+from __future__ import annotations
+
+import traceback
+from concurrent.futures import CancelledError, Future
+from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
+
+from manyhands import _errors
+from manyhands._errors import InitializerFailed, TaskLost, WorkerDied
+
+TYPE_CHECKING = False  # as in `typing`, which takes long to import
+if TYPE_CHECKING:
+    from typing import Any
+
+    from manyhands._errors import Account
+
+__all__ = ["Errors"]
+
+ABRUPTLY = (
+    "A process in the process pool was terminated abruptly while the future was running or pending."
+)
+UNUSABLE = "A child process terminated abruptly, the process pool is not usable anymore"
+
+
+def _cause(text: str) -> _RemoteTraceback:
+    return _RemoteTraceback(f'\n"""\n{text}"""')  # type: ignore[arg-type]  # typeshed has it wrong
+
+
+def _rebuild(account: Account) -> BaseException:
+    error = _errors.rebuild(account)
+    cause = error.__cause__
+    if isinstance(cause, _errors.RemoteTraceback):
+        BaseException.__setattr__(error, "__cause__", _cause(cause.tb))
+    return error
+
+
+def _how(exitcode: int | None, signal: int | None) -> str:
+    if signal is not None:
+        return f"was ended by signal {signal}"
+    return "ended" if exitcode is None else f"exited with status {exitcode}"
+
+
+class Errors:
+    """Makes exceptions, for the binding. `submitted` says whether a task that was submitted fails
+    so, or one is refused.
+    """
+
+    def __init__(self, breaks: bool) -> None:
+        self._breaks = breaks
+
+    rebuild = staticmethod(_rebuild)
+    describe = staticmethod(_errors.describe)
+
+    def refused(self, error: BaseException) -> Future[Any]:
+        """A task could not be shipped: its own future says so."""
+        text = "".join(traceback.format_exception(error))
+        # The frames hold what was submitted.
+        error.__traceback__ = None
+        BaseException.__setattr__(error, "__cause__", _cause(text))
+        future: Future[Any] = Future()
+        future.set_exception(error)
+        return future
+
+    def worker_died(
+        self, pid: int, exitcode: int | None, signal: int | None, task: str, seconds: float
+    ) -> WorkerDied:
+        """The worker's process died while it ran the task."""
+        return WorkerDied(pid, exitcode, signal, task, seconds)
+
+    def task_lost(self, text: str, task: str) -> TaskLost:
+        """The shared memory was overwritten while a task ran."""
+        return _errors.task_lost(text, task)
+
+    def pool_broken_by_death(
+        self, pid: int, exitcode: int | None, signal: int | None, submitted: bool
+    ) -> BrokenProcessPool:
+        """A worker died, and with it the pool."""
+        error = BrokenProcessPool(ABRUPTLY if submitted else UNUSABLE)
+        error.add_note(f"Worker {pid} {_how(exitcode, signal)}.")
+        return error
+
+    def pool_broken_unreadable(self, account: Account, submitted: bool) -> BrokenProcessPool:
+        """A result could not be unpickled, and the pool broke for it."""
+        error = BrokenProcessPool(ABRUPTLY if submitted else UNUSABLE)
+        error.__cause__ = _cause(account[3])
+        return error
+
+    def initializer_failed(self, account: Account, submitted: bool) -> BrokenProcessPool:
+        """The initializer failed; a worker has logged how."""
+        error: BrokenProcessPool
+        if self._breaks:
+            error = BrokenProcessPool(ABRUPTLY if submitted else UNUSABLE)
+        else:
+            error = InitializerFailed(
+                f"the initializer failed in every worker: {account[1]}: {account[2]}"
+            )
+        error.__cause__ = _rebuild(account)
+        return error
+
+    def pool_broken_at_start(self, text: str, submitted: bool) -> BrokenProcessPool:
+        """Workers could not be started."""
+        return _errors.pool_broken_at_start(text, submitted)
+
+    def pool_broken_board(self, text: str, submitted: bool) -> BrokenProcessPool:
+        """The shared memory was overwritten."""
+        return _errors.pool_broken_board(text, submitted)
+
+    def pool_killed(self, submitted: bool) -> BrokenProcessPool:
+        """The pool was ended by force."""
+        return BrokenProcessPool(ABRUPTLY if submitted else UNUSABLE)
+
+    def pool_shut_down(self) -> RuntimeError:
+        """A task came after the end."""
+        from manyhands.futures import _process
+
+        when = "interpreter shutdown" if _process.interpreter_ends() else "shutdown"
+        return RuntimeError(f"cannot schedule new futures after {when}")
+
+    def cancelled(self) -> CancelledError:
+        """The task was cancelled."""
+        return CancelledError()

@@ -1,0 +1,148 @@
+"""`ProcessPoolExecutor.map`: everything is submitted at once, and results are given as asked for.
+
+Items travel one by one unless the caller asks for chunks: a slot each, which any worker that has
+nothing to do takes. To pack several into one, behind the caller's back, would save little, and have
+items wait behind one that takes long while other workers are idle.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future
+
+TYPE_CHECKING = False  # as in `typing`, which takes long to import
+if TYPE_CHECKING:
+    from typing import Any
+
+    from manyhands.futures._process import ProcessPoolExecutor
+
+__all__ = ["Chunks", "Singles", "results"]
+
+
+class Singles:
+    """Submits one item each time."""
+
+    def __init__(self, executor: ProcessPoolExecutor, fn: Callable[..., Any]) -> None:
+        self._executor = weakref.ref(executor)
+        self._fn = fn
+
+    def submit(self, rows: Iterator[tuple[Any, ...]]) -> Any:
+        """The future of the next item; `None` if there is none, or no executor any more."""
+        executor = self._executor()
+        if executor is None:
+            return None
+        for row in rows:
+            return executor.submit(self._fn, *row)
+        return None
+
+    def submit_all(self, rows: Iterator[tuple[Any, ...]]) -> list[Any]:
+        """The futures of all items."""
+        executor = self._executor()
+        assert executor is not None, "map holds it"
+        submit, fn = executor.submit, self._fn
+        return [submit(fn, *row) for row in rows]
+
+    @staticmethod
+    def take(ended: Any, left: float | None) -> Any:
+        """The result of one that `submit` gave."""
+        try:
+            return ended.result(left)
+        finally:
+            ended.cancel()
+            # Its traceback holds this frame.
+            del ended
+
+
+class Chunks(Singles):
+    """Submits so many items together each time."""
+
+    def __init__(
+        self, executor: ProcessPoolExecutor, fn: Callable[..., Any], singles: bool, size: int
+    ) -> None:
+        super().__init__(executor, fn)
+        self._singles = singles
+        self._size = size
+
+    def submit(self, rows: Iterator[tuple[Any, ...]]) -> Any:
+        """The batch of the next items, or why it cannot be shipped."""
+        executor = self._executor()
+        if executor is None:
+            return None
+        chunk: list[Any] = list(itertools.islice(rows, self._size))
+        if not chunk:
+            return None
+        if self._singles:
+            chunk = [item for (item,) in chunk]
+        if not executor._begun:
+            executor._begin()
+        try:
+            return executor._submit_batch(self._fn, chunk, self._singles)
+        except Exception as error:
+            executor._accepts()
+            return executor._errors.refused(error)
+
+    def submit_all(self, rows: Iterator[tuple[Any, ...]]) -> list[Any]:
+        """The batches of all items."""
+        return list(iter(lambda: self.submit(rows), None))
+
+    @staticmethod
+    def take(ended: Any, left: float | None) -> Any:
+        """The results of one batch, to be iterated."""
+        if isinstance(ended, Future):
+            return iter((Singles.take(ended, left),))
+        try:
+            if not ended.wait(left):
+                raise TimeoutError
+            values, errors = ended.take()
+        finally:
+            ended.cancel()
+        return _values(values, errors)
+
+
+def _values(values: list[Any], errors: dict[int, BaseException]) -> Generator[Any]:
+    """One by one, so that none is held longer than its consumer does."""
+    values.reverse()
+    for index in range(len(values)):
+        value = values.pop()
+        if index in errors:
+            raise errors[index]
+        yield value
+        del value
+
+
+def results(
+    source: Singles,
+    rows: Iterator[tuple[Any, ...]],
+    deadline: float | None,
+    buffersize: int | None,
+) -> Generator[Any]:
+    """Submits at once, and gives the results when they are asked for."""
+    flight: deque[Any] = deque()
+    if buffersize is None:
+        flight.extend(source.submit_all(rows))
+    else:
+        firsts = iter(lambda: source.submit(rows), None)
+        flight.extend(itertools.islice(firsts, buffersize))
+    return _iterate(source, flight, rows if buffersize is not None else None, deadline)
+
+
+def _iterate(
+    source: Singles,
+    flight: deque[Any],
+    rows: Iterator[tuple[Any, ...]] | None,
+    deadline: float | None,
+) -> Generator[Any]:
+    try:
+        while flight:
+            if rows is not None and (more := source.submit(rows)) is not None:
+                flight.append(more)
+                del more
+            left = None if deadline is None else deadline - time.monotonic()
+            yield source.take(flight.popleft(), left)
+    finally:
+        for withdrawn in flight:
+            withdrawn.cancel()
