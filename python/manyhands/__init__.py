@@ -26,6 +26,7 @@ __all__ = [
     "TaskLost",
     "WorkerDied",
     "__version__",
+    "to_thread",
     "usable_cores",
 ]
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from manyhands._future import Future
     from manyhands._map import MapResults
     from manyhands._pool import Pool
+    from manyhands._thread_pool import to_thread
 
 _HOMES = {
     "Future": "_future",
@@ -53,6 +55,7 @@ _HOMES = {
     "RemoteTraceback": "_errors",
     "TaskLost": "_errors",
     "WorkerDied": "_errors",
+    "to_thread": "_thread_pool",
     "usable_cores": "_engine",
 }
 

@@ -1,15 +1,19 @@
 //! The native part of Python's thread pools.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use manyhands::thread::{Executor, Rejected, Unavailable};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple, PyType};
+use pyo3::types::{PyDict, PyList, PyTuple, PyType};
 
 use super::alive::{self, Alive, interpreter_ends};
+use super::batch::ThreadBatch;
+use super::gone::{Counted, Gone};
 use super::hands::{Failure, Hands, text};
+use super::job::Job;
 use super::task::{Call, ThreadTask};
 use super::waiting::{self, Ending, MainBed};
 use crate::future::{Backing, FutureBase};
@@ -25,6 +29,7 @@ pub(crate) struct Threads {
     pub(crate) main: MainBed,
     /// What makes its exceptions.
     pub(crate) errors: Py<PyAny>,
+    killed: AtomicBool,
 }
 
 impl Threads {
@@ -48,6 +53,11 @@ impl Threads {
             "this thread pool belongs to the process that this one was forked from, and its \
              threads are there; make a pool in this process",
         ))
+    }
+
+    /// Is nothing more to be begun, of batches under way either?
+    pub(crate) fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::Acquire)
     }
 
     /// Takes no more tasks; what was submitted is run.
@@ -104,6 +114,47 @@ impl ThreadsBase {
 
     fn executor(&self) -> PyResult<&Executor<Hands>> {
         self.started()?.threads.executor()
+    }
+}
+
+impl ThreadsBase {
+    fn execute(&self, py: Python<'_>, job: Job) -> PyResult<()> {
+        let executor = self.executor()?;
+        if let Err(Rejected { job, why }) = executor.execute(job) {
+            drop(job);
+            let errors = self.started()?.threads.errors.bind(py);
+            return Err(refused(errors, &why));
+        }
+        let interrupted = executor.worker().interrupted().take();
+        interrupted.map_or(Ok(()), Err)
+    }
+
+    fn future_of<'py>(
+        &self,
+        started: &Started,
+        class: &Bound<'py, PyType>,
+        function: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = function.py();
+        let context = match &started.copy_context {
+            None => None,
+            Some(copy) => Some(copy.bind(py).call0()?.unbind()),
+        };
+        let call = Call {
+            function: function.clone().unbind(),
+            args: args.clone().unbind(),
+            kwargs: kwargs.map(|kwargs| kwargs.clone().unbind()),
+            context,
+        };
+        let future = class.call0()?;
+        let task = ThreadTask::new(started.threads.clone(), call);
+        let base = future.cast::<FutureBase>()?;
+        base.get().set(Backing::Thread(task));
+        // Whoever will run it holds it, and it holds nothing yet that leads back here.
+        tracking::untrack(&future);
+        Ok(future)
     }
 }
 
@@ -168,6 +219,7 @@ impl ThreadsBase {
             alive: alive.clone(),
             main: MainBed::default(),
             errors: package,
+            killed: AtomicBool::new(false),
         });
         alive::remember(&threads, &alive);
         if interpreter_ends() {
@@ -203,32 +255,11 @@ impl ThreadsBase {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = r#fn.py();
         let started = self.started()?;
-        let threads = &started.threads;
-        threads.check_ours()?;
-        let executor = threads.executor()?;
-        let context = match &started.copy_context {
-            None => None,
-            Some(copy) => Some(copy.bind(py).call0()?.unbind()),
-        };
-        let call = Call {
-            function: r#fn.clone().unbind(),
-            args: args.clone().unbind(),
-            kwargs: kwargs.map(|kwargs| kwargs.clone().unbind()),
-            context,
-        };
-        let future = started.future.bind(py).call0()?;
-        let base = future.cast::<FutureBase>()?;
-        base.get()
-            .set(Backing::Thread(ThreadTask::new(threads.clone(), call)));
-        // The queue holds it, and it holds nothing yet that leads back here.
-        tracking::untrack(&future);
-        if let Err(Rejected { job, why }) = executor.execute(base.clone().unbind()) {
-            drop(job);
-            return Err(refused(threads.errors.bind(py), &why));
-        }
-        if let Some(error) = executor.worker().interrupted().take() {
-            return Err(error);
-        }
+        started.threads.check_ours()?;
+        let class = started.future.bind(py);
+        let future = self.future_of(started, class, r#fn, args, kwargs)?;
+        let base = future.cast::<FutureBase>()?.clone().unbind();
+        self.execute(py, Job::Call(base))?;
         Ok(future)
     }
 
@@ -241,10 +272,73 @@ impl ThreadsBase {
         threads.close();
         if cancel {
             for job in threads.executor()?.take() {
-                FutureBase::withdraw(job.bind(py));
+                job.withdraw(py);
             }
         }
         Ok(())
+    }
+
+    /// As `_close`, and begins nothing more.
+    fn _kill(&self, py: Python<'_>) -> PyResult<()> {
+        self.started()?
+            .threads
+            .killed
+            .store(true, Ordering::Release);
+        self._close(py, true)
+    }
+
+    /// A task that an event loop will run: its future, of the class `future`, which has the call
+    /// until then.
+    fn _task<'py>(
+        &self,
+        future: &Bound<'py, PyType>,
+        r#fn: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let started = self.started()?;
+        started.threads.check_ours()?;
+        self.future_of(started, future, r#fn, args, kwargs)
+    }
+
+    /// A batch of calls; not submitted if an event loop is to run it. `items` are argument tuples,
+    /// or with `singles` single arguments.
+    fn _batch<'py>(
+        &self,
+        func: &Bound<'py, PyAny>,
+        items: &Bound<'py, PyList>,
+        singles: bool,
+        context: Py<PyAny>,
+        submitted: bool,
+    ) -> PyResult<Bound<'py, ThreadBatch>> {
+        let py = func.py();
+        let threads = &self.started()?.threads;
+        threads.check_ours()?;
+        let function = func.clone().unbind();
+        let batch = ThreadBatch::new(threads.clone(), function, items, singles, context);
+        let batch = Bound::new(py, batch)?;
+        if submitted {
+            self.execute(py, Job::Batch(batch.clone().unbind()))?;
+        }
+        Ok(batch)
+    }
+
+    /// Counts a thread of the package's own as one of the pool's, until what is given is called.
+    fn _count(&self) -> PyResult<Counted> {
+        let threads = &self.started()?.threads;
+        threads.check_ours()?;
+        if threads.executor()?.is_closed() {
+            return Err(PyRuntimeError::new_err(match interpreter_ends() {
+                true => "cannot schedule new futures after interpreter shutdown",
+                false => "cannot schedule new futures after shutdown",
+            }));
+        }
+        Ok(Counted::new(threads.alive.one_more()))
+    }
+
+    /// What ends when no thread has anything left to do, to be awaited like a future.
+    fn _gone(&self) -> PyResult<Gone> {
+        Ok(Gone::new(self.started()?.threads.clone()))
     }
 
     /// Waits until no thread has anything left to do, which comes only after `_close`; false when
