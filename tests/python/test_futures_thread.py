@@ -628,7 +628,7 @@ PROGRAMS: dict[str, tuple[str, Callable[[str], bool]]] = {
         from manyhands.futures import ThreadPoolExecutor
         executor = ThreadPoolExecutor(2)
         for word in "apple", "pear":
-            executor.submit(lambda w=word: (time.sleep(0.2), print(w)))
+            executor.submit(lambda w=word: (time.sleep(0.2), print(w, flush=True)))
         """,
         lambda out: sorted(out.split()) == ["apple", "pear"],
     ),
