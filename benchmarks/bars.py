@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import statistics
 import subprocess
 import sys
 import threading
@@ -195,3 +196,19 @@ def opened(system: System, effort: Effort) -> Any:
         future.result()
     check(threading.active_count() < 100, "the pool starts a thread for each task")
     return pool
+
+
+# --- the price of the import --------------------------------------------------------------------
+
+
+def starting(system: System, effort: Effort) -> Numbers:
+    """What `import` of the package adds to the start of an interpreter, from outside, in turns."""
+    durations: dict[str, list[float]] = {"pass": [], f"import {system.module}": []}
+    end = time.perf_counter() + 10 * effort.seconds
+    while time.perf_counter() < end:
+        for code, seconds in durations.items():
+            start = time.perf_counter()
+            subprocess.run([sys.executable, "-c", code], check=True)
+            seconds.append(time.perf_counter() - start)
+    without, with_it = (statistics.median(seconds) * 1e3 for seconds in durations.values())
+    return {"without_ms": without, "more_ms": with_it - without}

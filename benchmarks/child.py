@@ -27,6 +27,7 @@ MEASURES: dict[str, Callable[[System, Effort], Numbers]] = {
     "idle": bars.idle,
     "stream": bars.stream,
     "cost": bars.cost,
+    "starting": bars.starting,
     "floors": floors.floors,
 }
 

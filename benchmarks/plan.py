@@ -123,6 +123,7 @@ OWN_MEASURES = {
     "idle": "wake-ups of an idle pool, for every system that has processes",
     "stream": "`map` over a long generator",
     "cost": "cost per task, few against many",
+    "starting": "what the import adds to the start of an interpreter",
     "floors": "what no pool can beat here",
 }
 

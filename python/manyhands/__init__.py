@@ -11,7 +11,7 @@ it is first asked for.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # that of `typing`, which takes longer to import than all the rest
 
 __version__ = "0.1.0"
 
@@ -26,11 +26,15 @@ __all__ = [
     "TaskLost",
     "WorkerDied",
     "__version__",
+    "patch",
     "to_thread",
+    "unpatch",
     "usable_cores",
 ]
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from manyhands._engine import usable_cores
     from manyhands._errors import (
         InitializerFailed,
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
     )
     from manyhands._future import Future
     from manyhands._map import MapResults
+    from manyhands._patch import patch, unpatch
     from manyhands._pool import Pool
     from manyhands._thread_pool import to_thread
 
@@ -55,7 +60,9 @@ _HOMES = {
     "RemoteTraceback": "_errors",
     "TaskLost": "_errors",
     "WorkerDied": "_errors",
+    "patch": "_patch",
     "to_thread": "_thread_pool",
+    "unpatch": "_patch",
     "usable_cores": "_engine",
 }
 

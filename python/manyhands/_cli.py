@@ -1,7 +1,8 @@
 """The command line, `manyhands COMMAND …` or `python -m manyhands COMMAND …`.
 
 Every command is a module of its own with `main(arguments) -> exit status`, imported only when asked
-for: a worker of the console script imports this module too, and should have it for nothing.
+for: a worker of the console script imports this module too, and should have it for nothing. A
+command that runs somebody else's program returns what runs it in place of a status.
 
 Exit status: 0 all went well, 1 something failed and was reported, 2 the command was not understood,
 130 interrupted (Ctrl-C), 141 nobody reads the output any more (`| head`).
@@ -13,7 +14,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 HELP = """\
 Run work on every core from the command line.
@@ -23,6 +24,7 @@ usage: manyhands COMMAND ...
 
 commands:
   map         call a function for each input; print each result as a line of JSON
+  run         run a program, unchanged, on manyhands
 
 options:
   -h, --help  show this help
@@ -30,9 +32,10 @@ options:
 
 for example:
   seq 1 20 | manyhands map --jsonl math:factorial
+  manyhands run program.py
 """
 
-COMMANDS = {"map": "manyhands._cli_map"}
+COMMANDS = {"map": "manyhands._cli_map", "run": "manyhands._cli_run"}
 
 FAILED, USAGE, INTERRUPTED, NO_READER = 1, 2, 128 + signal.SIGINT, 128 + signal.SIGPIPE
 
@@ -45,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; `arguments` without the program's name. Returns the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _dispatch(words)
+        ended = _dispatch(words)
     except UsageError as error:
         complain(error)
         return USAGE
@@ -54,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         return NO_READER
+    return ended if isinstance(ended, int) else ended()
 
 
 def complain(message: object) -> None:
@@ -71,7 +75,7 @@ def hard_interrupts() -> None:
     signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
 
 
-def _dispatch(words: list[str]) -> int:
+def _dispatch(words: list[str]) -> int | Callable[[], int]:
     command, *rest = words or [""]
     if command in ("-h", "--help", "help"):
         sys.stdout.write(HELP)
@@ -88,5 +92,5 @@ def _dispatch(words: list[str]) -> int:
         return USAGE
     from importlib import import_module
 
-    status: int = import_module(COMMANDS[command]).main(rest)
-    return status
+    ended: int | Callable[[], int] = import_module(COMMANDS[command]).main(rest)
+    return ended

@@ -12,6 +12,10 @@ import signal as signals
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
 
+TYPE_CHECKING = False  # as in `typing`, which takes long to import
+if TYPE_CHECKING:
+    pass
+
 __all__ = [
     "InitializerFailed",
     "PoolBroken",

@@ -6,27 +6,27 @@ import concurrent.futures
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Generator
 from types import CodeType
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from manyhands._engine import Door, FutureBase, ThreadDoor
 
+TYPE_CHECKING = False  # as in `typing`, which takes long to import
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable, Generator
+    from typing import Any, TypeAlias, TypeVar
 
     from manyhands._engine import Batch, Gone, ThreadBatch
 
+    T = TypeVar("T")
+
+    Hubs: TypeAlias = "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] | ThreadHubs"
+    Awaitable: TypeAlias = "FutureBase | Batch | ThreadBatch | Gone"
+
 __all__ = ["Future", "Hub", "hub_of"]
 
-T = TypeVar("T")
 
-Awaitable: TypeAlias = "FutureBase | Batch | ThreadBatch | Gone"
-
-Hubs: TypeAlias = "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] | ThreadHubs"
-
-
-class Future(FutureBase, concurrent.futures.Future[T], Generic[T]):
+class Future(FutureBase, concurrent.futures.Future["T"]):
     """The outcome of a task, now or later.
 
     It is a `concurrent.futures.Future` (PEP 3148), so `concurrent.futures.wait` and `as_completed`

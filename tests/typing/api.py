@@ -203,5 +203,8 @@ def errors(error: BaseException) -> None:
 
 def the_rest() -> None:
     assert_type(mh.usable_cores(), int)
+    mh.patch(on_worker_death="break")
+    mh.patch(on_worker_death="explode")  # type: ignore[arg-type]
+    mh.unpatch()
     assert_type(mh.__version__, str)
     print(mh.nothing_of_this_name)  # type: ignore[attr-defined]

@@ -1,0 +1,76 @@
+"""Being told when a module is imported, without importing it.
+
+A finder on `sys.meta_path` that finds nothing by itself: for the modules that are watched it asks
+the other finders, and adds a call to what executes the module. Every other import passes by at
+the price of one look into a dictionary.
+"""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any
+
+__all__ = ["Watch"]
+
+
+class Watch:
+    """Calls `imported(module)` after each execution of a module of these names.
+
+    The call comes before anybody else has seen the module: in the thread that imports it, which
+    holds the module's import lock.
+    """
+
+    def __init__(self, names: Sequence[str], imported: Callable[[ModuleType], None]) -> None:
+        self._names = frozenset(names)
+        self._imported = imported
+
+    def start(self) -> None:
+        """From now on. A module that is being imported already may be missed."""
+        sys.meta_path.insert(0, self)
+
+    def stop(self) -> None:
+        """No module that is imported from now on is told of."""
+        if self in sys.meta_path:  # or somebody has put another list there
+            sys.meta_path.remove(self)
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """What the other finders find, with a loader that tells."""
+        if name not in self._names:
+            return None
+        for finder in list(sys.meta_path):
+            find_spec = getattr(finder, "find_spec", None)  # which the oldest kind does not have
+            if finder is self or find_spec is None:
+                continue
+            spec: ModuleSpec | None = find_spec(name, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    spec.loader = _Teller(spec.loader, self._imported)  # type: ignore[assignment]
+                return spec
+        return None
+
+
+class _Teller:
+    """A loader that tells of what it has executed, and leaves no trace of itself in the module."""
+
+    def __init__(self, loader: Any, imported: Callable[[ModuleType], None]) -> None:
+        self._loader = loader
+        self._imported = imported
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """As the module's own loader does; then the call."""
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        self._loader.exec_module(module)
+        self._imported(module)
