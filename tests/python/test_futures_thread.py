@@ -774,4 +774,5 @@ def test_a_forked_child_ends_as_usual() -> None:
         go.set()
         print(os.waitstatus_to_exitcode(status))
     """
-    assert run(program).split()[-1] == "7"
+    # (Newer interpreters warn of the fork, on standard error.)
+    assert run(program).split()[0] == "7"
