@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias, final
 
 from typing_extensions import disjoint_base
 
-from manyhands._future import Future, Hub
+from manyhands._future import Future, Hub, ThreadHubs
 from manyhands._launch import Launcher
 
 __all__ = [
@@ -34,7 +34,7 @@ __all__ = [
     "usable_cores",
 ]
 
-_Hubs: TypeAlias = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub]
+_Hubs: TypeAlias = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] | ThreadHubs
 _Callable: TypeAlias = Callable[..., Any]
 
 MAX_WORKERS: Final = 256

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-    Hubs: TypeAlias = "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub]"
+    Hubs: TypeAlias = "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] | ThreadHubs"
     Awaitable: TypeAlias = "FutureBase | Batch | ThreadBatch | Gone"
 
 __all__ = ["Future", "Hub", "hub_of"]
@@ -217,8 +217,30 @@ def hub_of(task: Awaitable) -> Hub:
     return hub
 
 
-thread_hubs: Hubs = weakref.WeakKeyDictionary()
-"""Of each event loop, where it waits for threads of whatever pool."""
+class ThreadHubs:
+    """Of each event loop, where it waits for threads of whatever pool.
+
+    A hub belongs to its loop alone, as a reader: it goes when the loop is closed, with what has
+    ended for the loop and was not seen any more.
+    """
+
+    def __init__(self) -> None:
+        self._hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[Hub]] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    def get(self, loop: asyncio.AbstractEventLoop) -> Hub | None:
+        known = self._hubs.get(loop)
+        return None if known is None else known()
+
+    def __setitem__(self, loop: asyncio.AbstractEventLoop, hub: Hub) -> None:
+        self._hubs[loop] = weakref.ref(hub)
+
+    def pop(self, loop: asyncio.AbstractEventLoop, default: None) -> object:
+        return self._hubs.pop(loop, default)
+
+
+thread_hubs = ThreadHubs()
 
 
 def thread_door(loop: asyncio.AbstractEventLoop) -> ThreadDoor | None:

@@ -17,6 +17,9 @@ import manyhands as mh
 from manyhands import _future
 from manyhands.futures import ThreadPoolExecutor
 
+# Its first loop opens a pipe for the whole process.
+uvloop.new_event_loop().close()
+
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.SelectorEventLoop,
     "uvloop": uvloop.new_event_loop,
@@ -38,6 +41,14 @@ def executor() -> Iterator[ThreadPoolExecutor]:
         yield executor
 
 
+@pytest.fixture
+def gate(executor: ThreadPoolExecutor) -> Iterator[threading.Event]:
+    """Opened at the end, so that a test that fails does not hang."""
+    gate = threading.Event()
+    yield gate
+    gate.set()
+
+
 def test_results_and_errors_arrive(run: Any, executor: ThreadPoolExecutor) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -51,36 +62,36 @@ def test_results_and_errors_arrive(run: Any, executor: ThreadPoolExecutor) -> No
 
 
 def test_asyncios_callback_is_recognised_and_many_ends_are_one_wake_up(
-    run: Any, executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    run: Any, executor: ThreadPoolExecutor, gate: threading.Event
 ) -> None:
     assert _future.chain_code() is not None
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
         calls = 0
-
-        class Spy:
-            """What `call_soon_threadsafe` is called with."""
-
-        gate = threading.Event()
         futures = [executor.submit(gate.wait) for _ in range(2)]
         futures += [executor.submit(abs, -n) for n in range(100)]
         wrapped = [asyncio.wrap_future(future) for future in futures]
-        hub = _future.thread_hubs[loop]
-        read = hub._door.read
+        hub = _future.thread_hubs.get(loop)
+        assert hub is not None
+        door = hub._door
 
-        class Door:
+        class Spy:
+            def __getattr__(self, name: str) -> Any:
+                return getattr(door, name)
+
             def read(self) -> list[int]:
                 nonlocal calls
                 calls += 1
-                return read()
+                return door.read()
 
-        monkeypatch.setattr(hub, "_door", Door())
+        hub._door = Spy()  # type: ignore[assignment]
         gate.set()
         for future in futures:
             # The loop is blocked meanwhile, and nothing is lost by that.
             future.result(30)
         await asyncio.gather(*wrapped)
+        hub._door = door
         # Threads may have rung once more while the loop read.
         assert calls <= 3
 
@@ -128,17 +139,18 @@ def test_a_future_that_has_ended_does_not_end_the_loops_at_once(
 
 
 def test_cancelling_the_loops_future_withdraws_the_task(
-    run: Any, executor: ThreadPoolExecutor
+    run: Any, executor: ThreadPoolExecutor, gate: threading.Event
 ) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        gate, ran = threading.Event(), []
+        ran: list[int] = []
         blocked = [loop.run_in_executor(executor, gate.wait) for _ in range(2)]
         inner = executor.submit(ran.append, 1)
         call = asyncio.wrap_future(inner)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
+        await asyncio.sleep(0)
         assert inner.cancelled()
         # One that runs goes on, and its end concerns nobody.
         blocked[0].cancel()
@@ -150,10 +162,9 @@ def test_cancelling_the_loops_future_withdraws_the_task(
 
 
 def test_cancelling_the_task_cancels_the_loops_future(
-    run: Any, executor: ThreadPoolExecutor
+    run: Any, executor: ThreadPoolExecutor, gate: threading.Event
 ) -> None:
     async def main() -> None:
-        gate = threading.Event()
         for _ in range(2):
             executor.submit(gate.wait)
         future = executor.submit(abs, 1)
@@ -166,8 +177,9 @@ def test_cancelling_the_task_cancels_the_loops_future(
     run(main())
 
 
-def test_a_future_can_be_awaited_by_many_and_on_several_loops(executor: ThreadPoolExecutor) -> None:
-    gate = threading.Event()
+def test_a_future_can_be_awaited_by_many_and_on_several_loops(
+    executor: ThreadPoolExecutor, gate: threading.Event
+) -> None:
     future = executor.submit(lambda: (gate.wait(), 7)[1])
     there = threading.Barrier(4)
 
@@ -191,10 +203,9 @@ async def _wait(future: Any) -> Any:
 
 
 def test_an_awaiter_that_is_cancelled_withdraws_what_has_not_begun(
-    run: Any, executor: ThreadPoolExecutor
+    run: Any, executor: ThreadPoolExecutor, gate: threading.Event
 ) -> None:
     async def main() -> None:
-        gate = threading.Event()
         for _ in range(2):
             executor.submit(gate.wait)
         future = executor.submit(abs, 1)
@@ -210,9 +221,8 @@ def test_an_awaiter_that_is_cancelled_withdraws_what_has_not_begun(
 
 
 def test_a_loop_that_is_closed_before_the_end_is_no_matter(
-    run: Any, executor: ThreadPoolExecutor
+    run: Any, executor: ThreadPoolExecutor, gate: threading.Event
 ) -> None:
-    gate = threading.Event()
 
     async def main() -> Any:
         future = executor.submit(gate.wait)
@@ -225,10 +235,11 @@ def test_a_loop_that_is_closed_before_the_end_is_no_matter(
     assert executor.submit(abs, -7).result() == 7
 
 
-def test_a_loop_that_runs_again_gets_what_ended_meanwhile(executor: ThreadPoolExecutor) -> None:
+def test_a_loop_that_runs_again_gets_what_ended_meanwhile(
+    executor: ThreadPoolExecutor, gate: threading.Event
+) -> None:
     loop = asyncio.SelectorEventLoop()
     try:
-        gate = threading.Event()
 
         async def begin() -> Any:
             return asyncio.wrap_future(executor.submit(gate.wait))
@@ -241,8 +252,9 @@ def test_a_loop_that_runs_again_gets_what_ended_meanwhile(executor: ThreadPoolEx
         loop.close()
 
 
-def test_a_callback_of_another_loop_goes_the_ordinary_way(executor: ThreadPoolExecutor) -> None:
-    gate = threading.Event()
+def test_a_callback_of_another_loop_goes_the_ordinary_way(
+    executor: ThreadPoolExecutor, gate: threading.Event
+) -> None:
     future = executor.submit(lambda: (gate.wait(), 7)[1])
 
     async def main() -> int:
@@ -256,7 +268,7 @@ def test_a_callback_of_another_loop_goes_the_ordinary_way(executor: ThreadPoolEx
 
 
 def test_a_loop_that_can_watch_no_descriptor_goes_the_ordinary_way(
-    executor: ThreadPoolExecutor,
+    executor: ThreadPoolExecutor, gate: threading.Event
 ) -> None:
     class Blind(asyncio.SelectorEventLoop):
         def add_reader(self, fd: Any, callback: Any, *args: Any) -> Any:
@@ -264,7 +276,6 @@ def test_a_loop_that_can_watch_no_descriptor_goes_the_ordinary_way(
 
     async def main() -> int:
         loop = asyncio.get_running_loop()
-        gate = threading.Event()
         call = loop.run_in_executor(executor, lambda: (gate.wait(), 7)[1])
         gate.set()
         return await call
