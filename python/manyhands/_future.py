@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from typing import Any, TypeAlias, TypeVar
 
-    from manyhands._engine import Batch
+    from manyhands._engine import Batch, Gone, ThreadBatch
 
     T = TypeVar("T")
 
     Hubs: TypeAlias = "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub]"
+    Awaitable: TypeAlias = "FutureBase | Batch | ThreadBatch | Gone"
 
 __all__ = ["Future", "Hub", "hub_of"]
 
@@ -155,7 +156,7 @@ class Hub:
             # threads is that of all pools, and goes with the loop.)
             door.watch_end(POOL_GONE)
 
-    def wait(self, task: FutureBase | Batch) -> asyncio.Future[None] | None:
+    def wait(self, task: Awaitable) -> asyncio.Future[None] | None:
         """A future of this loop that ends with the task; `None` if that has ended already."""
         loop = self._loop()
         assert loop is not None, "a running loop is alive"
@@ -203,7 +204,7 @@ class Hub:
         self._door.close()
 
 
-def hub_of(task: FutureBase | Batch) -> Hub:
+def hub_of(task: Awaitable) -> Hub:
     """The running loop's hub for the task's pool, made at its first wait."""
     import asyncio
 

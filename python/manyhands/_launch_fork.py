@@ -65,6 +65,9 @@ class ForkLauncher:
         return pid, code
 
     def close(self) -> None:
+        # Closing alone tells the template nothing while another process holds this end: that of a
+        # second pool, forked meanwhile, whose own end may be held by this one's template.
+        self._socket.shutdown(socket.SHUT_WR)
         self._socket.close()
         self._template.join()
         self._template.close()
