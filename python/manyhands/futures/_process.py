@@ -243,11 +243,13 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
         from manyhands.futures._process_map import Batches, Chunks, Singles, results
 
         deadline = None if timeout is None else timeout + time.monotonic()
-        rows = zip(*iterables, strict=False)
+        rows: Iterator[Any] = zip(*iterables, strict=False)
         if chunksize == 1:
             return results(Singles(self, fn), rows, deadline, buffersize)
         form = Batches if self._runs_on_loops(fn) else Chunks
-        chunks = form(self, fn, len(iterables) == 1, chunksize)
+        one = len(iterables) == 1
+        chunks = form(self, fn, one, chunksize)
+        rows = iter(iterables[0]) if one else rows
         return itertools.chain.from_iterable(results(chunks, rows, deadline, buffersize))
 
     def _submit_method(self) -> Callable[..., Future[Any]]:

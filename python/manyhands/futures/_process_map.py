@@ -34,7 +34,7 @@ class Singles:
         self._executor = weakref.ref(executor)
         self._fn = fn
 
-    def submit(self, rows: Iterator[tuple[Any, ...]]) -> Any:
+    def submit(self, rows: Iterator[Any]) -> Any:
         """The future of the next item; `None` if there is none, or no executor any more."""
         executor = self._executor()
         if executor is None:
@@ -43,7 +43,7 @@ class Singles:
             return executor.submit(self._fn, *row)
         return None
 
-    def submit_all(self, rows: Iterator[tuple[Any, ...]]) -> list[Any]:
+    def submit_all(self, rows: Iterator[Any]) -> list[Any]:
         """The futures of all items."""
         executor = self._executor()
         assert executor is not None, "map holds it"
@@ -64,7 +64,10 @@ class Singles:
 
 
 class Chunks(Singles):
-    """Submits so many items together each time, as one task."""
+    """Submits so many items together each time, as one task.
+
+    With `one`, items are single arguments, and no tuples of them.
+    """
 
     def __init__(
         self, executor: ProcessPoolExecutor, fn: Callable[..., Any], one: bool, size: int
@@ -73,19 +76,15 @@ class Chunks(Singles):
         self._one = one
         self._size = size
 
-    def _next(self, rows: Iterator[tuple[Any, ...]]) -> list[Any]:
-        chunk: list[Any] = list(itertools.islice(rows, self._size))
-        return [item for (item,) in chunk] if self._one else chunk
-
-    def submit(self, rows: Iterator[tuple[Any, ...]]) -> Any:
+    def submit(self, rows: Iterator[Any]) -> Any:
         """The future of the next items."""
         executor = self._executor()
-        chunk = self._next(rows) if executor is not None else []
+        chunk = list(itertools.islice(rows, self._size)) if executor is not None else []
         if executor is None or not chunk:
             return None
         return executor.submit(run_chunk, self._fn, chunk, self._one)
 
-    def submit_all(self, rows: Iterator[tuple[Any, ...]]) -> list[Any]:
+    def submit_all(self, rows: Iterator[Any]) -> list[Any]:
         """The futures of all items."""
         return list(iter(lambda: self.submit(rows), None))
 
@@ -99,10 +98,10 @@ class Chunks(Singles):
 class Batches(Chunks):
     """The same for coroutines, which are to overlap: each chunk is a batch, of many tasks."""
 
-    def submit(self, rows: Iterator[tuple[Any, ...]]) -> Any:
+    def submit(self, rows: Iterator[Any]) -> Any:
         """The batch of the next items, or a future that says why it cannot be shipped."""
         executor = self._executor()
-        chunk = self._next(rows) if executor is not None else []
+        chunk = list(itertools.islice(rows, self._size)) if executor is not None else []
         if executor is None or not chunk:
             return None
         try:
@@ -161,7 +160,7 @@ def _values_of_batch(values: list[Any], errors: dict[int, BaseException]) -> Gen
 
 def results(
     source: Singles,
-    rows: Iterator[tuple[Any, ...]],
+    rows: Iterator[Any],
     deadline: float | None,
     buffersize: int | None,
 ) -> Generator[Any]:
@@ -178,7 +177,7 @@ def results(
 def _iterate(
     source: Singles,
     flight: deque[Any],
-    rows: Iterator[tuple[Any, ...]] | None,
+    rows: Iterator[Any] | None,
     deadline: float | None,
 ) -> Generator[Any]:
     try:
