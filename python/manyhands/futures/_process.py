@@ -27,7 +27,8 @@ from manyhands._future import Future
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from typing import Any, Literal, ParamSpec, TypeVar
+    from collections.abc import Coroutine
+    from typing import Any, Literal, ParamSpec, TypeVar, overload
 
     from manyhands._future import Hub
     from manyhands.futures._workers import Manager
@@ -180,7 +181,13 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
 
     if TYPE_CHECKING:
 
+        @overload
+        def submit(
+            self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+        ) -> Future[T]: ...
+        @overload
         def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any: ...
 
     else:
 
