@@ -123,7 +123,7 @@ def descriptors() -> dict[int, str]:
 def shared_memory() -> dict[int, str]:
     """What a pool or a test could have put into /dev/shm, by inode.
 
-    Others may run tests as well, so what a living process has mapped that is none of ours is theirs.
+    Others may run tests as well: what a living process has mapped that is none of ours, is theirs.
     """
     files = {
         file.path: file.inode()
