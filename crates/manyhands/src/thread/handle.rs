@@ -174,7 +174,8 @@ impl<T> Handle<T> {
     /// counts.
     ///
     /// When the time is over, whoever waits gets [`Error::TimedOut`], and the task is told as by
-    /// [`Handle::cancel`].
+    /// [`Handle::cancel`]. That is done by whoever waits for the handle or awaits it; as long as
+    /// nobody does, the task goes on, and with a dropped handle to its end.
     ///
     /// ```
     /// use std::time::Duration;

@@ -55,14 +55,15 @@ impl ThreadPoolBuilder {
         self
     }
 
-    /// Threads are named `name-0`, `name-1`, …; by default by `manyhands`.
+    /// Threads are named `name-0`, `name-1`, …, those for futures `name-async-0`, …; by default by
+    /// `manyhands`. NUL characters, which the system does not allow, are left out.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
     /// Called in each thread before its first task. If it panics, the pool is broken: every task
-    /// that has not begun, and every later one, ends with [`Error::Initializer`].
+    /// that has not begun, and every later one, ends with [`Error::Initializer`]; what runs goes on.
     pub fn initializer(mut self, initializer: impl Fn() + Send + Sync + 'static) -> Self {
         self.initializer = Some(Arc::new(initializer));
         self
@@ -204,7 +205,8 @@ impl ThreadPool {
     /// all of them have ended.
     ///
     /// Scopes may be nested, and used inside of tasks of the same pool: a thread of the pool that
-    /// waits for a scope runs the tasks of that scope itself.
+    /// waits for a scope runs the tasks of that scope itself. (For scopes of several pools inside of
+    /// one another that does not hold: they need a free thread each.)
     ///
     /// ```
     /// use manyhands::thread::ThreadPool;
