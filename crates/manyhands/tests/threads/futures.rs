@@ -212,14 +212,18 @@ fn spawning_a_future_from_a_future_s_destructor_or_ending_the_pool_there_does_no
     }
 }
 
-/// Runs the test of this name again, in a process with so little address space.
-fn with_little_memory(test: &str, run: impl FnOnce()) {
-    const INSIDE: &str = "MANYHANDS_TEST_LITTLE_MEMORY";
+/// So much address space, in KiB.
+const LITTLE_MEMORY: &str = "-v 700000";
+
+/// Runs the test of this name again, in a process with a limit.
+fn with_limit(limit: &str, test: &str, run: impl FnOnce()) {
+    const INSIDE: &str = "MANYHANDS_TEST_LIMITED";
     if std::env::var_os(INSIDE).is_some() {
         return run();
     }
     let status = Command::new("sh")
-        .args(["-c", "ulimit -v 700000 && exec \"$0\" \"$@\""])
+        .arg("-c")
+        .arg(format!("ulimit {limit} && exec \"$0\" \"$@\""))
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture", "--test-threads", "1"])
         .env(INSIDE, "1")
@@ -227,20 +231,45 @@ fn with_little_memory(test: &str, run: impl FnOnce()) {
     assert!(status.unwrap().success());
 }
 
+/// Leaves no room for a thread.
+fn eat() -> Vec<Vec<u8>> {
+    let mut eaten: Vec<Vec<u8>> = Vec::with_capacity(4_096);
+    loop {
+        let mut block = Vec::new();
+        if block.try_reserve_exact(1 << 20).is_err() {
+            return eaten;
+        }
+        eaten.push(block);
+    }
+}
+
+#[manyhands::task]
+fn same(n: u64) -> u64 {
+    n
+}
+
+#[test]
+fn a_map_goes_on_after_a_thread_could_not_be_started() {
+    let name = "futures::a_map_goes_on_after_a_thread_could_not_be_started";
+    with_limit(LITTLE_MEMORY, name, || {
+        let pool = manyhands::Pool::threads().workers(2).build();
+        let mut results = pool.map(same, 0..5).buffer(1);
+        let eaten = eat();
+        let first = results.next();
+        drop(eaten);
+        assert!(matches!(first, Some(Err(_))), "{first:?}");
+        let others: Result<Vec<_>, _> = results.collect();
+        assert_eq!(others.unwrap(), [1, 2, 3, 4]);
+    });
+}
+
 #[test]
 fn without_any_thread_a_future_ends_with_that_error_and_with_one_the_next_runs() {
     let name =
         "futures::without_any_thread_a_future_ends_with_that_error_and_with_one_the_next_runs";
-    with_little_memory(name, || {
+    with_limit(LITTLE_MEMORY, name, || {
         let pool = ThreadPool::builder().workers(4).build();
-        let mut eaten: Vec<Vec<u8>> = Vec::with_capacity(4_096);
-        loop {
-            let mut block = Vec::new();
-            if block.try_reserve_exact(1 << 20).is_err() {
-                break;
-            }
-            eaten.push(block);
-        }
+        let eaten = eat();
         for _ in 0..2 {
             let ended = pool.spawn_async(async { 1 }).wait();
             assert!(matches!(ended, Err(Error::Start(_))), "{ended:?}");
@@ -257,7 +286,10 @@ fn without_any_thread_a_future_ends_with_that_error_and_with_one_the_next_runs()
 #[test]
 fn with_too_few_threads_the_others_run_all_futures() {
     let name = "futures::with_too_few_threads_the_others_run_all_futures";
-    with_little_memory(name, || {
+    // A runtime needs some descriptors of its own.
+    with_limit("-n 60", name, || {
+        let spare = std::fs::File::open("/proc/self").unwrap();
+        let another = spare.try_clone().unwrap();
         let pool = ThreadPool::builder().workers(2_000).name("too").build();
         let handles: Vec<_> = (0..2_000)
             .map(|n| {
@@ -267,8 +299,9 @@ fn with_too_few_threads_the_others_run_all_futures() {
                 })
             })
             .collect();
+        drop((spare, another));
         let started = threads_named("too-async").len();
-        assert!((1..1_000).contains(&started), "{started} threads");
+        assert!((1..60).contains(&started), "{started} threads");
         for (n, handle) in handles.into_iter().enumerate() {
             assert_eq!(handle.wait().unwrap(), n);
         }
