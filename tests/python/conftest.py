@@ -126,7 +126,7 @@ def shared_memory() -> dict[int, str]:
     Others may run tests as well: what a living process has mapped that is none of ours, is theirs.
     """
     files = {
-        file.path: file.inode()
+        file.inode(): file.path
         for file in os.scandir("/dev/shm")
         if file.name.startswith(SHARED_MEMORY)
     }
@@ -134,18 +134,18 @@ def shared_memory() -> dict[int, str]:
         ours = {os.getpid(), *processes(), *_helper("_forkserver_pid"), *_helper("_pid")}
         for entry in Path("/proc").iterdir():
             if entry.name.isdecimal() and int(entry.name) not in ours:
-                for path in mapped_shared_memory(entry):
-                    files.pop(path, None)
-    return {inode: path for path, inode in files.items()}
+                for inode in mapped_shared_memory(entry):
+                    files.pop(inode, None)
+    return files
 
 
-def mapped_shared_memory(process: Path) -> set[str]:
-    """The files of /dev/shm that a process has mapped."""
+def mapped_shared_memory(process: Path) -> set[int]:
+    """The files of /dev/shm that a process has mapped, by inode: a semaphore's was named later."""
     try:
         lines = (process / "maps").read_text(errors="replace").splitlines()
     except OSError:  # ended meanwhile, or somebody else's
         return set()
-    return {line[line.index("/dev/shm/") :] for line in lines if "/dev/shm/" in line}
+    return {int(line.split()[4]) for line in lines if " /dev/shm/" in line}
 
 
 def _helper(attribute: str) -> list[int]:
