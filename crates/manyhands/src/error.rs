@@ -1,7 +1,7 @@
 //! What can go wrong, for a pool and for a task.
 
-use std::io;
 use std::time::Duration;
+use std::{fmt, io};
 
 use crate::arena::ArenaError;
 use crate::panic::Panic;
@@ -39,7 +39,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///     Ok(())
 /// }
 /// ```
-#[derive(Debug, thiserror::Error)]
+///
+/// `Debug` shows the text as well, since that is what is printed when `main` returns an error.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A pool of processes was asked for in a program that did not call
@@ -68,6 +70,16 @@ pub enum Error {
     /// The pool's initializer failed: in every process, or in one of its threads.
     #[error("the pool's initializer failed: {0}")]
     Initializer(String),
+    /// A setting of a pool is out of its range.
+    #[error("`{name}` must be {range}, not {value}")]
+    Setting {
+        /// The method that sets it.
+        name: &'static str,
+        /// What it may be.
+        range: &'static str,
+        /// What it was.
+        value: u64,
+    },
     /// The system gave no memory, descriptor, process or thread.
     #[error("the system refused what a pool needs: {0}")]
     Io(#[from] io::Error),
@@ -81,10 +93,14 @@ pub enum Error {
     #[error("the task {0}")]
     Panicked(Panic),
     /// The task's worker died while it ran it. The pool has replaced the worker.
-    #[error(
-        "the worker process {pid} {exit} after it had run the task for {ran:?}; the pool goes \
-         on, and `pool.options().retries(n)` tries such a task again"
-    )]
+    ///
+    /// Either the task brought that about, or another that ran in the same worker, or somebody
+    /// outside (the system, where memory is short). With `stopped` it was the pool: it had to stop
+    /// a plain function, which only the end of its process does, and the worker ran this `async`
+    /// task beside it. [`Options::retries`](crate::Options::retries) tries such tasks again; a pool
+    /// of their own keeps them apart from functions that may be stopped.
+    #[error("{}", died(*pid, *exit, *ran, *stopped))]
+    #[non_exhaustive]
     WorkerDied {
         /// The process.
         pid: u32,
@@ -92,6 +108,8 @@ pub enum Error {
         exit: Exit,
         /// How long the task had run.
         ran: Duration,
+        /// Its pool killed it, to stop another task.
+        stopped: bool,
     },
     /// The task took longer than its timeout, and was stopped.
     #[error("the task was stopped after {ran:?}, as its timeout demands")]
@@ -128,6 +146,42 @@ pub enum Error {
     /// A forked child inherited the pool.
     #[error("this pool belongs to the process that made it; make one in this process")]
     OtherProcess,
+}
+
+fn died(pid: u32, exit: Exit, ran: Duration, stopped: bool) -> String {
+    let after = format!("after it had run the task for {ran:?}");
+    match stopped {
+        true => format!(
+            "the worker process {pid} was killed by its pool {after}, to stop another task, a \
+             plain function that ran beside it"
+        ),
+        false => format!("the worker process {pid} {exit} {after}"),
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Self::NotInitialized => "NotInitialized",
+            Self::UnknownTask { .. } => "UnknownTask",
+            Self::Unsupported(_) => "Unsupported",
+            Self::Start(_) => "Start",
+            Self::Initializer(_) => "Initializer",
+            Self::Setting { .. } => "Setting",
+            Self::Io(_) => "Io",
+            Self::ShutDown => "ShutDown",
+            Self::Broken(_) => "Broken",
+            Self::Panicked(_) => "Panicked",
+            Self::WorkerDied { .. } => "WorkerDied",
+            Self::TimedOut { .. } => "TimedOut",
+            Self::Cancelled => "Cancelled",
+            Self::Lost(_) => "Lost",
+            Self::Encode { .. } => "Encode",
+            Self::Decode { .. } => "Decode",
+            Self::OtherProcess => "OtherProcess",
+        };
+        write!(f, "{name}: {self}")
+    }
 }
 
 impl Error {

@@ -72,6 +72,7 @@ pub(crate) fn outcome<T>(
             pid: death.pid,
             exit: death.exit,
             ran: death.ran,
+            stopped: death.stopped,
         }),
         Outcome::Lost(why) => Err(Error::Lost(why.as_ref().into())),
         Outcome::Broken(why) => Err(Error::of_broken(&why, initializer)),
