@@ -99,7 +99,7 @@ pub enum Error {
     /// a plain function, which only the end of its process does, and the worker ran this `async`
     /// task beside it. [`Options::retries`](crate::Options::retries) tries such tasks again; a pool
     /// of their own keeps them apart from functions that may be stopped.
-    #[error("{}", died(*pid, *exit, *ran, *stopped))]
+    #[error("{}", died(*pid, *exit, *ran, *stopped, *task, *attempts))]
     #[non_exhaustive]
     WorkerDied {
         /// The process.
@@ -110,12 +110,19 @@ pub enum Error {
         ran: Duration,
         /// Its pool killed it, to stop another task.
         stopped: bool,
+        /// The task's path.
+        task: Option<&'static str>,
+        /// How many attempts were made, this one included.
+        attempts: u32,
     },
     /// The task took longer than its timeout, and was stopped.
-    #[error("the task was stopped after {ran:?}, as its timeout demands")]
+    #[error("the task{} was stopped after {ran:?}, as its timeout demands", quoted(*task))]
+    #[non_exhaustive]
     TimedOut {
         /// How long it had run.
         ran: Duration,
+        /// The task's path; a closure has none.
+        task: Option<&'static str>,
     },
     /// The task was withdrawn or stopped, by [`Handle::cancel`](crate::Handle::cancel), or with
     /// its pool, by `kill` or by being dropped.
@@ -125,21 +132,28 @@ pub enum Error {
     #[error("the task's outcome is lost: {0}; the pool goes on")]
     Lost(String),
     /// A value cannot be written as bytes, or found no memory.
-    #[error("{what} cannot be sent to another process: {why}")]
+    #[error("{what}{} cannot be sent to another process: {why}", of(*task))]
+    #[non_exhaustive]
     Encode {
         /// Which value.
         what: &'static str,
+        /// The task's path.
+        task: Option<&'static str>,
         /// What serde or the system says about it.
         why: String,
     },
     /// Bytes are not the value that they should be.
     #[error(
-        "{what} cannot be read back: {why}; its `Serialize` and `Deserialize` must describe the \
-         same data (postcard knows no `skip_serializing_if`, `flatten` or `untagged`)"
+        "{what}{} cannot be read back: {why}; its `Serialize` and `Deserialize` must describe \
+         the same data (postcard knows no `skip_serializing_if`, `flatten` or `untagged`)",
+        of(*task)
     )]
+    #[non_exhaustive]
     Decode {
         /// Which value.
         what: &'static str,
+        /// The task's path.
+        task: Option<&'static str>,
         /// What serde says about it.
         why: String,
     },
@@ -148,8 +162,26 @@ pub enum Error {
     OtherProcess,
 }
 
-fn died(pid: u32, exit: Exit, ran: Duration, stopped: bool) -> String {
-    let after = format!("after it had run the task for {ran:?}");
+fn quoted(task: Option<&str>) -> String {
+    task.map_or_else(String::new, |name| format!(" `{name}`"))
+}
+
+fn of(task: Option<&str>) -> String {
+    task.map_or_else(String::new, |name| format!(" (of `{name}`)"))
+}
+
+fn died(
+    pid: u32,
+    exit: Exit,
+    ran: Duration,
+    stopped: bool,
+    task: Option<&str>,
+    attempts: u32,
+) -> String {
+    let mut after = format!("after it had run the task{} for {ran:?}", quoted(task));
+    if attempts > 1 {
+        after += &format!(", which was attempt {attempts} of it");
+    }
     match stopped {
         true => format!(
             "the worker process {pid} was killed by its pool {after}, to stop another task, a \
@@ -187,9 +219,37 @@ impl fmt::Debug for Error {
 impl Error {
     pub(crate) fn of_failure(what: &'static str, failure: Failure) -> Self {
         match failure {
-            Failure::Encode(why) => Self::Encode { what, why },
-            Failure::Decode(why) => Self::Decode { what, why },
+            Failure::Encode(why) => Self::Encode {
+                what,
+                task: None,
+                why,
+            },
+            Failure::Decode(why) => Self::Decode {
+                what,
+                task: None,
+                why,
+            },
         }
+    }
+
+    /// Which task it was that ended so.
+    pub(crate) fn of_task(mut self, name: Option<&'static str>) -> Self {
+        if let Self::WorkerDied { task, .. }
+        | Self::TimedOut { task, .. }
+        | Self::Encode { task, .. }
+        | Self::Decode { task, .. } = &mut self
+        {
+            *task = name;
+        }
+        self
+    }
+
+    /// How many attempts were made.
+    pub(crate) fn after(mut self, made: u32) -> Self {
+        if let Self::WorkerDied { attempts, .. } = &mut self {
+            *attempts = made;
+        }
+        self
     }
 
     /// `initializer` makes a text of what the runner said about an initializer that failed.
@@ -219,7 +279,7 @@ impl From<thread::Error> for Error {
         match error {
             thread::Error::Panicked(panic) => Self::Panicked(panic),
             thread::Error::Cancelled => Self::Cancelled,
-            thread::Error::TimedOut { ran } => Self::TimedOut { ran },
+            thread::Error::TimedOut { ran } => Self::TimedOut { ran, task: None },
             thread::Error::ShutDown => Self::ShutDown,
             thread::Error::Initializer(panic) => Self::Initializer(format!("it {panic}")),
             error @ thread::Error::Start(_) => Self::Start(error.to_string()),
@@ -231,6 +291,7 @@ impl From<ArenaError> for Error {
     fn from(error: ArenaError) -> Self {
         Self::Encode {
             what: "the task's input",
+            task: None,
             why: error.to_string(),
         }
     }

@@ -230,6 +230,8 @@ pub struct Task {
     timeout: AtomicU64,
     /// Attempts that may follow. Written under the desk's lock.
     retries: AtomicU32,
+    /// Attempts that were made again. Written under the desk's lock.
+    repeated: AtomicU32,
     inner: Mutex<Inner>,
 }
 
@@ -252,6 +254,7 @@ impl Task {
             place: AtomicU64::new(NOWHERE),
             timeout: AtomicU64::new(UNLIMITED),
             retries: AtomicU32::new(0),
+            repeated: AtomicU32::new(0),
             inner: Mutex::default(),
         };
         task.set_limits(limits);
@@ -269,6 +272,7 @@ impl Task {
             place: AtomicU64::new(NOWHERE),
             timeout: AtomicU64::new(UNLIMITED),
             retries: AtomicU32::new(0),
+            repeated: AtomicU32::new(0),
             inner: Mutex::default(),
         })
     }
@@ -326,6 +330,17 @@ impl Task {
 
     pub(crate) fn set_retries(&self, retries: u32) {
         self.retries.store(retries, Ordering::Relaxed);
+    }
+
+    /// Another attempt follows, one less may.
+    pub(crate) fn use_retry(&self, left: u32) {
+        self.set_retries(left - 1);
+        self.repeated.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often it was begun, as far as it ended.
+    pub(crate) fn attempts(&self) -> u32 {
+        self.repeated.load(Ordering::Relaxed) + 1
     }
 
     pub(crate) fn set_limits(&self, limits: Limits) {

@@ -73,7 +73,11 @@ fn a_coroutine_beside_a_function_that_is_stopped_is_told_that_its_pool_did_it() 
         } else {
             let limited = pool.options().timeout(Duration::from_millis(20));
             let end = limited.submit(sleep, 1_000_000).wait();
-            assert!(matches!(end, Err(Error::TimedOut { .. })), "{end:?}");
+            let name = "rust_processes::sleep";
+            assert!(
+                matches!(end, Err(Error::TimedOut { task: Some(task), .. }) if task == name),
+                "{end:?}"
+            );
         }
         let error = beside.wait().unwrap_err();
         assert!(matches!(error, Error::WorkerDied { stopped: true, .. }));
@@ -106,6 +110,19 @@ fn a_task_whose_worker_dies_is_tried_again_where_that_is_allowed() {
     let pool = Pool::builder().workers(1).build().unwrap();
     let careful = pool.options().retries(1);
     assert_eq!(careful.submit(dies_at_first, marker).wait().unwrap(), 5);
+    let error = pool
+        .options()
+        .retries(2)
+        .submit(exit, 9)
+        .wait()
+        .unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, Error::WorkerDied { attempts: 3, .. }));
+    assert!(text.contains("exited with status 9"), "{text}");
+    assert!(
+        text.contains("::exit` for ") && text.ends_with("attempt 3 of it"),
+        "{text}"
+    );
     assert_eq!(end_of(careful.submit(exit, 9)), Exit::Code(9));
 }
 
