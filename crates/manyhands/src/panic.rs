@@ -58,7 +58,11 @@ impl Panic {
         self.0.location.as_deref()
     }
 
-    /// The calls that led to the panic, one frame or more; empty where there is no location.
+    /// The calls that led to the panic, innermost first, as far as the program has debug
+    /// information; empty where there is no location. What has caught the panic is among them.
+    ///
+    /// The panic hook has printed the panic where it happened, too: a worker's standard error is
+    /// the program's.
     #[must_use]
     pub fn backtrace(&self) -> &str {
         match &self.0.backtrace {
