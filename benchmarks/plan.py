@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from systems import Awaited, Blocking, System
-from systems_manyhands import OURS, OURS_AWAITED
+from systems_manyhands import OUR_THREADS, OUR_THREADS_AWAITED, OURS, OURS_AWAITED
 
 STARTED_OTHERWISE = ("manyhands (fork)", "manyhands (spawn)")
 
@@ -24,6 +24,16 @@ def processes(system: System) -> bool:
 def everyone(_system: System) -> bool:
     """Systems whose start is compared: ours with each start method."""
     return True
+
+
+def threads(system: System) -> bool:
+    """Threads that are waited for."""
+    return system.in_process and isinstance(system, Blocking)
+
+
+def awaited_threads(system: System) -> bool:
+    """Threads under `loop.run_in_executor`."""
+    return system.in_process and isinstance(system, Awaited)
 
 
 def coroutine_pools(system: System) -> bool:
@@ -117,6 +127,36 @@ SUBJECTS = [
         coroutine_pools,
         OURS_AWAITED,
     ),
+    Subject(
+        "threads",
+        "throughput",
+        "tasks_per_s",
+        "No-op functions on threads, submit all, then read all",
+        "tasks/s",
+        True,
+        threads,
+        OUR_THREADS,
+    ),
+    Subject(
+        "run_in_executor",
+        "throughput",
+        "tasks_per_s",
+        "`gather` of `run_in_executor` calls on threads",
+        "tasks/s",
+        True,
+        awaited_threads,
+        OUR_THREADS_AWAITED,
+    ),
+    Subject(
+        "run_in_executor_roundtrip",
+        "roundtrip",
+        "median_us",
+        "One `await run_in_executor` on threads, median",
+        "µs",
+        False,
+        awaited_threads,
+        OUR_THREADS_AWAITED,
+    ),
 ]
 
 OWN_MEASURES = {
@@ -132,6 +172,8 @@ STDLIB_EXECUTORS = (
     "ProcessPoolExecutor (spawn)",
     "ProcessPoolExecutor (forkserver)",
 )
+THREADS_AWAITED = ("ThreadPoolExecutor, awaited",)
+NULL_EXECUTOR = ("an executor that only calls, awaited",)
 MP_POOL = ("multiprocessing.Pool.apply_async",)
 
 
@@ -154,6 +196,25 @@ BARS = [
         "coroutine_roundtrip", ("aiomultiprocess",), 100, "coroutine's round trip: aiomultiprocess"
     ),
     Bar("payload", STDLIB_EXECUTORS + MP_POOL, 5, "64 MB there and back: the best of the stdlib"),
+    Bar("threads", ("ThreadPoolExecutor",), 5, "no-op functions on threads: ThreadPoolExecutor"),
+    Bar(
+        "run_in_executor",
+        THREADS_AWAITED,
+        2.2,
+        "`gather` of `run_in_executor` calls: ThreadPoolExecutor",
+    ),
+    Bar(
+        "run_in_executor",
+        NULL_EXECUTOR,
+        0.7,
+        "`gather` of `run_in_executor` calls: an executor that only calls",
+    ),
+    Bar(
+        "run_in_executor_roundtrip",
+        THREADS_AWAITED,
+        1.5,
+        "one `await run_in_executor`: ThreadPoolExecutor",
+    ),
 ]
 
 

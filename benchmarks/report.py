@@ -151,10 +151,10 @@ def bar_row(results: Results, bar: Bar) -> list[str]:
     known = {peer: ratio for peer, ratio in found.items() if ratio is not None}
     hardest = min(known, key=known.__getitem__, default=None)
     if hardest is None:
-        return [bar.text, f"≥ {bar.factor:.0f} x", "-", met(None)]
+        return [bar.text, f"≥ {bar.factor:g} x", "-", met(None)]
     return [
         f"{bar.text}: {hardest}" if len(bar.peers) > 1 else bar.text,
-        f"≥ {bar.factor:.0f} x",
+        f"≥ {bar.factor:g} x",
         times(known[hardest]),
         met(known[hardest] >= bar.factor),
     ]

@@ -7,11 +7,14 @@ from typing import Any, ClassVar, TypeVar
 
 from functions import nothing, nothing_async
 from systems import Awaited, Blocking, System
+from systems_stdlib import Threads, ThreadsAwaited
 
 T = TypeVar("T")
 
 OURS = "manyhands"
 OURS_AWAITED = "manyhands, awaited"
+OUR_THREADS = "manyhands, threads"
+OUR_THREADS_AWAITED = "manyhands, threads, awaited"
 
 
 class Manyhands(Blocking):
@@ -86,4 +89,27 @@ class ManyhandsAwaited(Awaited):
         return result
 
 
-SYSTEMS: list[type[System]] = [Manyhands, ManyhandsAwaited, ManyhandsFork, ManyhandsSpawn]
+class ManyhandsThreads(Threads):
+    """`manyhands.futures.ThreadPoolExecutor` in place of the standard library's."""
+
+    name = OUR_THREADS
+    module = "manyhands.futures"
+    distribution = "manyhands"
+
+
+class ManyhandsThreadsAwaited(ThreadsAwaited):
+    """The same under `loop.run_in_executor`."""
+
+    name = OUR_THREADS_AWAITED
+    module = "manyhands.futures"
+    distribution = "manyhands"
+
+
+SYSTEMS: list[type[System]] = [
+    Manyhands,
+    ManyhandsAwaited,
+    ManyhandsThreads,
+    ManyhandsThreadsAwaited,
+    ManyhandsFork,
+    ManyhandsSpawn,
+]

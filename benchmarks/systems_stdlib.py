@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import multiprocessing
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any, ClassVar, TypeVar
 
 from functions import nothing
@@ -85,11 +87,29 @@ class ThreadsAwaited(Awaited):
     async def submit_all(self, count: int) -> list[int]:
         run = asyncio.get_running_loop().run_in_executor
         futures = [run(self.executor, nothing, number) for number in range(count)]
-        return [await future for future in futures]
+        return await asyncio.gather(*futures)
 
     async def call(self, function: Callable[[T], T], argument: T) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.executor, function, argument)
+
+
+class Finished(concurrent.futures.Executor):
+    """Calls at once, in the caller's thread: the price of `run_in_executor` and nothing else."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        future: Future[T] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+class NullExecutor(ThreadsAwaited):
+    """`loop.run_in_executor` where the result is there before anybody waits."""
+
+    name = "an executor that only calls, awaited"
+
+    async def start(self, workers: int) -> None:
+        self.executor = Finished()
 
 
 class MultiprocessingPool(Blocking):
@@ -124,4 +144,5 @@ SYSTEMS: list[type[System]] = [
     MultiprocessingPool,
     Threads,
     ThreadsAwaited,
+    NullExecutor,
 ]

@@ -27,6 +27,7 @@ __all__ = [
     "WorkerDied",
     "__version__",
     "patch",
+    "to_thread",
     "unpatch",
     "usable_cores",
 ]
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from manyhands._map import MapResults
     from manyhands._patch import patch, unpatch
     from manyhands._pool import Pool
+    from manyhands._thread_pool import to_thread
 
 _HOMES = {
     "Future": "_future",
@@ -59,6 +61,7 @@ _HOMES = {
     "TaskLost": "_errors",
     "WorkerDied": "_errors",
     "patch": "_patch",
+    "to_thread": "_thread_pool",
     "unpatch": "_patch",
     "usable_cores": "_engine",
 }

@@ -12,6 +12,10 @@ import signal as signals
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
 
+TYPE_CHECKING = False  # as in `typing`, which takes long to import
+if TYPE_CHECKING:
+    pass
+
 __all__ = [
     "InitializerFailed",
     "PoolBroken",
@@ -286,10 +290,3 @@ def pool_shut_down() -> RuntimeError:
 def cancelled() -> CancelledError:
     """The task was cancelled."""
     return CancelledError()
-
-
-def thread_pool_broken(text: str) -> BrokenExecutor:
-    """A thread of a thread pool could not be set up."""
-    from concurrent.futures.thread import BrokenThreadPool
-
-    return BrokenThreadPool(text)

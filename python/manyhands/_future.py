@@ -6,25 +6,27 @@ import concurrent.futures
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Generator
 from types import CodeType
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from manyhands._engine import Door, FutureBase, ThreadDoor
 
+TYPE_CHECKING = False  # as in `typing`, which takes long to import
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable, Generator
+    from typing import Any, TypeAlias, TypeVar
 
-    from manyhands._engine import Batch
+    from manyhands._engine import Batch, Gone, ThreadBatch
+
+    T = TypeVar("T")
+
+    Hubs: TypeAlias = "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] | ThreadHubs"
+    Awaitable: TypeAlias = "FutureBase | Batch | ThreadBatch | Gone"
 
 __all__ = ["Future", "Hub", "hub_of"]
 
-T = TypeVar("T")
 
-Hubs: TypeAlias = "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub]"
-
-
-class Future(FutureBase, concurrent.futures.Future[T], Generic[T]):
+class Future(FutureBase, concurrent.futures.Future["T"]):
     """The outcome of a task, now or later.
 
     It is a `concurrent.futures.Future` (PEP 3148), so `concurrent.futures.wait` and `as_completed`
@@ -154,7 +156,7 @@ class Hub:
             # threads is that of all pools, and goes with the loop.)
             door.watch_end(POOL_GONE)
 
-    def wait(self, task: FutureBase | Batch) -> asyncio.Future[None] | None:
+    def wait(self, task: Awaitable) -> asyncio.Future[None] | None:
         """A future of this loop that ends with the task; `None` if that has ended already."""
         loop = self._loop()
         assert loop is not None, "a running loop is alive"
@@ -202,7 +204,7 @@ class Hub:
         self._door.close()
 
 
-def hub_of(task: FutureBase | Batch) -> Hub:
+def hub_of(task: Awaitable) -> Hub:
     """The running loop's hub for the task's pool, made at its first wait."""
     import asyncio
 
@@ -215,8 +217,30 @@ def hub_of(task: FutureBase | Batch) -> Hub:
     return hub
 
 
-thread_hubs: Hubs = weakref.WeakKeyDictionary()
-"""Of each event loop, where it waits for threads of whatever pool."""
+class ThreadHubs:
+    """Of each event loop, where it waits for threads of whatever pool.
+
+    A hub belongs to its loop alone, as a reader: it goes when the loop is closed, with what has
+    ended for the loop and was not seen any more.
+    """
+
+    def __init__(self) -> None:
+        self._hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[Hub]] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    def get(self, loop: asyncio.AbstractEventLoop) -> Hub | None:
+        known = self._hubs.get(loop)
+        return None if known is None else known()
+
+    def __setitem__(self, loop: asyncio.AbstractEventLoop, hub: Hub) -> None:
+        self._hubs[loop] = weakref.ref(hub)
+
+    def pop(self, loop: asyncio.AbstractEventLoop, default: None) -> object:
+        return self._hubs.pop(loop, default)
+
+
+thread_hubs = ThreadHubs()
 
 
 def thread_door(loop: asyncio.AbstractEventLoop) -> ThreadDoor | None:

@@ -11,12 +11,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import socket
-import struct
 import sys
 import threading
 from contextlib import contextmanager
-from multiprocessing import connection, forkserver, resource_tracker
 
 from manyhands import _worker
 from manyhands._spec import Handover, WorkerSpec
@@ -69,6 +66,8 @@ def _start_resource_tracker(mask: set[int]) -> None:
 
     So it is started before that, under a mask of its own.
     """
+    from multiprocessing import resource_tracker
+
     with signal_mask(mask):
         resource_tracker.ensure_running()
 
@@ -84,6 +83,8 @@ def make_launcher(method: str, name: str, spec: WorkerSpec, context: Any = None)
     With fork it is the template that makes processes, in its own way.
     """
     if method == "fork":
+        from manyhands._launch_fork import ForkLauncher
+
         return ForkLauncher(name, spec)
     return ContextLauncher(method, name, spec, context)
 
@@ -157,7 +158,10 @@ def _forget_forkserver() -> None:
 
     (multiprocessing itself would wait for the parent's as if it were a child of this process.)
     """
-    server: Any = forkserver._forkserver
+    module = sys.modules.get("multiprocessing.forkserver")
+    if module is None:
+        return
+    server: Any = module._forkserver
     if server._forkserver_pid is not None:
         os.close(server._forkserver_alive_fd)
         server._lock = threading.Lock()
@@ -171,120 +175,17 @@ os.register_at_fork(after_in_child=_forget_forkserver)
 
 def _warm_forkserver() -> None:
     """Starts the server before the first worker, with the package loaded in it."""
+    from multiprocessing import forkserver
+
     server: Any = forkserver._forkserver
     if server._forkserver_pid is None:
-        modules = [*server._preload_modules, "manyhands._worker", "manyhands._template"]
+        # What the program has imported of ours, its main module will import in each worker: then
+        # it is there already.
+        faces = [name for name in ("manyhands.futures._process",) if name in sys.modules]
+        modules = [*server._preload_modules, "manyhands._worker", "manyhands._spec", *faces]
+        modules.append("manyhands._template")
         server.set_forkserver_preload(list(dict.fromkeys(modules)))
     mask = workers_mask()
     _start_resource_tracker(mask)
     with signal_mask(mask):
         forkserver.ensure_running()
-
-
-_REQUEST = struct.Struct("!I")
-_REPLY = struct.Struct("!Ii")
-_STARTED = -(2**31)
-
-
-class ForkLauncher:
-    """By fork, from a template that was forked when the pool was made, before it had threads."""
-
-    def __init__(self, name: str, spec: WorkerSpec) -> None:
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._exits: dict[int, int] = {}
-        context = multiprocessing.get_context("fork")
-        self._template = context.Process(
-            target=_template, args=(theirs, self._socket, name, spec), name=f"{name}-template"
-        )
-        with signal_mask(workers_mask()):
-            self._template.start()
-        theirs.close()
-
-    def launch(self, worker: int, fd: int) -> Child:
-        try:
-            socket.send_fds(self._socket, [_REQUEST.pack(worker)], [fd])
-        finally:
-            os.close(fd)
-        while True:
-            pid, code = self._receive()
-            if code == _STARTED:
-                return TemplateChild(pid, self)
-            self._exits[pid] = code
-
-    def reap(self, pid: int) -> int:
-        """The exit status of one of the template's children."""
-        while pid not in self._exits:
-            ended, code = self._receive()
-            self._exits[ended] = code
-        return self._exits.pop(pid)
-
-    def _receive(self) -> tuple[int, int]:
-        message = self._socket.recv(_REPLY.size)
-        if not message:
-            raise RuntimeError("the template that forks the workers has died")
-        pid, code = _REPLY.unpack(message)
-        return pid, code
-
-    def close(self) -> None:
-        self._socket.close()
-        self._template.join()
-        self._template.close()
-
-
-class TemplateChild:
-    """A process forked by the template."""
-
-    def __init__(self, pid: int, launcher: ForkLauncher) -> None:
-        self.pid = pid
-        self._launcher = launcher
-
-    def reap(self) -> int | None:
-        return self._launcher.reap(self.pid)
-
-
-def _template(
-    requests: socket.socket, parents_end: socket.socket, name: str, spec: WorkerSpec
-) -> None:
-    """The template: forks workers when asked, reports their ends, ends with its parent."""
-    _worker.ignore_interrupts()
-    parents_end.close()
-    # End of file does not come while another child of the parent holds its end open.
-    parent = os.pidfd_open(os.getppid())
-    context = multiprocessing.get_context("fork")
-    # Ends as its owner's child; its own children are workers, which may have pools of their own.
-    children: dict[int, Any] = {}
-    while True:
-        ready = connection.wait([requests, parent, *children])
-        if parent in ready:
-            os._exit(1)
-        for sentinel in [found for found in ready if found in children]:
-            process = children.pop(sentinel)
-            pid = process.pid
-            process.join()
-            requests.send(_REPLY.pack(pid, process.exitcode))
-            process.close()
-        if requests not in ready:
-            continue
-        message, descriptors, _, _ = socket.recv_fds(requests, _REQUEST.size, 1)
-        if not message:
-            if children:
-                # The parent has died, and they with this process; one that is stopped could not
-                # be waited for.
-                os._exit(1)
-            return
-        (worker,) = _REQUEST.unpack(message)
-        process = context.Process(
-            target=_forked,
-            args=(Handover(descriptors[0]), requests, spec),
-            name=f"{name}-{worker}",
-        )
-        with signal_mask(workers_mask()):
-            process.start()
-        os.close(descriptors[0])
-        children[process.sentinel] = process
-        requests.send(_REPLY.pack(process.pid, _STARTED))
-
-
-def _forked(control: Handover, requests: socket.socket, spec: WorkerSpec) -> None:
-    requests.close()
-    _worker.main(control, spec)

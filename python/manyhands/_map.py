@@ -19,6 +19,7 @@ from manyhands._stream import Stream
 
 if TYPE_CHECKING:
     from manyhands._pool import Pool
+    from manyhands._thread_pool import ThreadPool
 
 __all__ = ["MapResults"]
 
@@ -52,7 +53,7 @@ class MapResults(Generic[R]):
 
     def __init__(
         self,
-        pool: Pool,
+        pool: Pool | ThreadPool,
         fn: Callable[..., Any],
         iterables: tuple[Iterable[Any] | AsyncIterable[Any], ...],
         star: bool,

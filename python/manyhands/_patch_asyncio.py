@@ -7,11 +7,14 @@ program may have made its own before, or derived it from a class that it took be
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from types import ModuleType
-from typing import Any
 
 from manyhands._patch import original
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+    from typing import Any
 
 __all__ = ["wrap"]
 

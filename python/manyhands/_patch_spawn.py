@@ -10,11 +10,14 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable
-from types import ModuleType
-from typing import Any
 
 from manyhands._patch import patched
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+    from typing import Any
 
 __all__ = ["wrap"]
 

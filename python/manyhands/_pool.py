@@ -6,16 +6,17 @@ import concurrent.futures
 import os
 import sys
 import weakref
-from collections.abc import AsyncIterable, Callable, Iterable
+from abc import ABCMeta
+from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, overload
 
 from manyhands import _errors
 from manyhands._engine import MAX_WORKERS, Batch, PoolBase, _stop_callbacks, usable_cores
 from manyhands._errors import PoolBroken
 from manyhands._future import Future, Hub, hub_of
 from manyhands._loops import forget_loops
-from manyhands._map import MapResults
+from manyhands._mapping import Mapping
 from manyhands._pickling import main_is_importable
 
 if TYPE_CHECKING:
@@ -42,26 +43,48 @@ _ending: set[Batch] = set()
 """What ends with the workers of pools that were dropped: they still end what they have."""
 
 
-class Pool(PoolBase, concurrent.futures.Executor):
-    """Worker processes that run functions, and coroutines many at once.
+class PoolType(ABCMeta):
+    """Makes a pool of the kind that is asked for."""
 
-    A worker that dies costs the tasks that it ran (one function, and the coroutines under way),
+    if not TYPE_CHECKING:
+
+        def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+            if cls is Pool and kwargs.get("kind") == "thread":
+                from manyhands._thread_pool import ThreadPool
+
+                return ThreadPool(*args, **kwargs)
+            return super().__call__(*args, **kwargs)
+
+
+class Pool(PoolBase, Mapping, concurrent.futures.Executor, metaclass=PoolType):
+    """Workers that run functions, and coroutines many at once: processes, or threads.
+
+    A process that dies costs the tasks that it ran (one function, and the coroutines under way),
     which end as `WorkerDied`; the pool goes on with a new worker. The pool is also a
     `concurrent.futures.Executor` (PEP 3148). Large buffers travel beside the pickle (PEP 574).
 
     At the end of a `with` or `async with` block the pool waits for what was submitted, except when
     the block ends by `KeyboardInterrupt`, `SystemExit` or a cancellation: then workers are killed.
 
+    With `kind="thread"` the workers are threads of this process (`threading.Thread`s), made when
+    there is something to do, and nothing is pickled: for what waits, or lets go of the interpreter
+    lock. That pool is also a `concurrent.futures.ThreadPoolExecutor`, which asyncio takes as a
+    loop's default executor. Each task runs in a copy of its submitter's context (PEP 567), and
+    coroutines on up to `workers` event loops, each in a thread of its own. What a function does
+    cannot be stopped: `kill` and a block that ends by Ctrl-C withdraw what has not begun, cancel
+    coroutines, and do not wait for the rest.
+
     Args:
-        workers: Processes; by default as many as this process may use cores (its affinity and
-            its container's quota).
-        kind: `"process"`.
+        workers: Processes or threads; by default as many processes as this process may use cores
+            (its affinity and its container's quota), or 4 threads more than that, 32 at most.
+        kind: `"process"` or `"thread"`.
         concurrency: Coroutines that each worker runs at once.
         start_method: How processes start: `"forkserver"` (the default), `"spawn"` or `"fork"`. With
-            fork, the workers have what the program had when the pool was made.
+            fork, the workers have what the program had when the pool was made. Not for threads.
         initializer: Called in each worker before its first task.
         initargs: The initializer's arguments.
-        max_tasks: Tasks after which a worker is replaced by a fresh one; never by default.
+        max_tasks: Tasks after which a worker is replaced by a fresh one; never by default. (A
+            thread ends after the `map` batch with which it has run so many.)
         name: Shown in `repr` and as the start of the processes' names.
 
     Raises:
@@ -86,7 +109,7 @@ class Pool(PoolBase, concurrent.futures.Executor):
         self,
         workers: int | None = None,
         *,
-        kind: Literal["process"] = "process",
+        kind: Literal["process", "thread"] = "process",
         concurrency: int = 16,
         start_method: Literal["forkserver", "spawn", "fork"] | None = None,
         initializer: Callable[..., object] | None = None,
@@ -94,12 +117,10 @@ class Pool(PoolBase, concurrent.futures.Executor):
         max_tasks: int | None = None,
         name: str | None = None,
     ) -> None:
+        if kind == "thread":
+            raise ValueError("a class derived from Pool has processes; kind='thread' is for Pool")
         if kind != "process":
-            if cast(str, kind) == "thread":
-                raise ValueError(
-                    "kind='thread' is not available yet; this version runs kind='process' only"
-                )
-            raise ValueError(f"kind must be 'process', not {kind!r}")
+            raise ValueError(f"kind must be 'process' or 'thread', not {kind!r}")
         workers = min(usable_cores(), MAX_WORKERS) if workers is None else workers
         _check("workers", workers, MAX_WORKERS)
         _check("concurrency", concurrency)
@@ -138,118 +159,6 @@ class Pool(PoolBase, concurrent.futures.Executor):
         @overload
         def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
         def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any: ...
-
-    @overload
-    def map(
-        self,
-        fn: Callable[..., Coroutine[Any, Any, T]],
-        *iterables: Iterable[Any] | AsyncIterable[Any],
-        timeout: float | None = None,
-        chunksize: int | None = None,
-        buffersize: int | None = None,
-        ordered: bool = True,
-        progress: bool = False,
-    ) -> MapResults[T]: ...
-    @overload
-    def map(
-        self,
-        fn: Callable[..., T],
-        *iterables: Iterable[Any] | AsyncIterable[Any],
-        timeout: float | None = None,
-        chunksize: int | None = None,
-        buffersize: int | None = None,
-        ordered: bool = True,
-        progress: bool = False,
-    ) -> MapResults[T]: ...
-    def map(
-        self,
-        fn: Callable[..., Any],
-        *iterables: Iterable[Any] | AsyncIterable[Any],
-        timeout: float | None = None,
-        chunksize: int | None = None,
-        buffersize: int | None = None,
-        ordered: bool = True,
-        progress: bool = False,
-    ) -> MapResults[Any]:
-        """Runs `fn` on the items of the iterables, taken side by side as by `zip`.
-
-        The results can be iterated, async-iterated, or awaited for a list. The input is read as
-        results are asked for, in the caller's thread or loop, and never far ahead of them; it
-        may be asynchronous where the results are.
-
-        Nothing runs before the iteration begins. It ends with the first error; what has not
-        begun by then is withdrawn, as when the iteration is closed or abandoned.
-
-        Args:
-            fn: A function or a coroutine function.
-            *iterables: One for each argument of `fn`.
-            timeout: Seconds that the whole iteration may take from this call on.
-            chunksize: Items that travel together; by default measured and adapted.
-            buffersize: Items that may be in flight, read from the input and not yet given back.
-            ordered: Results in order of the input, or else as they come.
-            progress: Shows a bar on standard error.
-
-        Raises:
-            TypeError: No iterable is given, or one is none; while iterating: one is asynchronous
-                and the iteration is not.
-            ValueError: `chunksize` or `buffersize` is less than 1.
-            TimeoutError: While iterating: the time is over.
-            Exception: While iterating: what `fn` raised, at the place of its item.
-
-        >>> from manyhands import Pool
-        >>> with Pool(2) as pool:
-        ...     list(pool.map(pow, [2, 3], [5, 2]))
-        [32, 9]
-        """
-        return MapResults(
-            self, fn, iterables, False, timeout, chunksize, buffersize, ordered, progress
-        )
-
-    @overload
-    def starmap(
-        self,
-        fn: Callable[..., Coroutine[Any, Any, T]],
-        iterable: Iterable[tuple[Any, ...]] | AsyncIterable[tuple[Any, ...]],
-        *,
-        timeout: float | None = None,
-        chunksize: int | None = None,
-        buffersize: int | None = None,
-        ordered: bool = True,
-        progress: bool = False,
-    ) -> MapResults[T]: ...
-    @overload
-    def starmap(
-        self,
-        fn: Callable[..., T],
-        iterable: Iterable[tuple[Any, ...]] | AsyncIterable[tuple[Any, ...]],
-        *,
-        timeout: float | None = None,
-        chunksize: int | None = None,
-        buffersize: int | None = None,
-        ordered: bool = True,
-        progress: bool = False,
-    ) -> MapResults[T]: ...
-    def starmap(
-        self,
-        fn: Callable[..., Any],
-        iterable: Iterable[tuple[Any, ...]] | AsyncIterable[tuple[Any, ...]],
-        *,
-        timeout: float | None = None,
-        chunksize: int | None = None,
-        buffersize: int | None = None,
-        ordered: bool = True,
-        progress: bool = False,
-    ) -> MapResults[Any]:
-        """As `map`, with one iterable of argument tuples; raises what `map` does.
-
-        >>> from manyhands import Pool
-        >>> with Pool(2) as pool:
-        ...     list(pool.starmap(pow, [(2, 5), (3, 2)]))
-        [32, 9]
-        """
-        return MapResults(
-            self, fn, (iterable,), True, timeout, chunksize, buffersize, ordered, progress
-        )
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no more tasks, and ends the workers when those submitted have ended.

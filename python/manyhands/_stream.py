@@ -23,7 +23,7 @@ from collections.abc import (
 )
 from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from manyhands._future import Hub, hub_of
 from manyhands._sizes import MOST, Sizes
@@ -31,12 +31,15 @@ from manyhands._sizes import MOST, Sizes
 if TYPE_CHECKING:
     import asyncio
 
-    from manyhands._engine import Batch
+    from manyhands._engine import Batch, ThreadBatch
     from manyhands._pool import Pool
+    from manyhands._thread_pool import ThreadPool
 
 __all__ = ["Stream"]
 
 R = TypeVar("R")
+
+AnyBatch: TypeAlias = "Batch | ThreadBatch"
 
 TURN = 0.005
 """Seconds after which an event loop gets a turn, though results are there all the time."""
@@ -47,7 +50,7 @@ class Stream(Generic[R]):
 
     def __init__(
         self,
-        pool: Pool,
+        pool: Pool | ThreadPool,
         fn: Callable[..., Any],
         iterables: tuple[Iterable[Any] | AsyncIterable[Any], ...],
         star: bool,
@@ -74,7 +77,7 @@ class Stream(Generic[R]):
         if chunksize is not None and buffersize is not None:
             chunksize = min(chunksize, buffersize)
         self._sizes = Sizes(chunksize, most)
-        self._window: deque[Batch] = deque()
+        self._window: deque[AnyBatch] = deque()
         self._exhausted = False
         # What the input, or shipping it, raised; due after the results of what it gave before.
         self._input_error: Exception | None = None
@@ -96,7 +99,7 @@ class Stream(Generic[R]):
     def _may_read(self) -> bool:
         return not self._exhausted and self._has_room()
 
-    def _submit(self, chunk: list[Any]) -> Batch | None:
+    def _submit(self, chunk: list[Any]) -> AnyBatch | None:
         """Submits one batch; `None`, and no more is read, if it cannot be shipped."""
         try:
             batch = self._pool._submit_batch(self._fn, chunk, self._singles, self._submitted)
@@ -112,7 +115,7 @@ class Stream(Generic[R]):
         self.in_flight += len(chunk)
         return batch
 
-    def _take(self, batch: Batch) -> tuple[list[R], dict[int, BaseException]]:
+    def _take(self, batch: AnyBatch) -> tuple[list[R], dict[int, BaseException]]:
         values, errors = batch.take()
         self._sizes.ran(len(batch), batch.elapsed)
         # Taken from the end one by one, so that none is held longer than its consumer does.
@@ -153,7 +156,7 @@ class Stream(Generic[R]):
             return iter(self._iterables[0])  # type: ignore[arg-type]
         return zip(*self._iterables, strict=False)
 
-    def _read(self, source: Iterator[Any]) -> Batch | None:
+    def _read(self, source: Iterator[Any]) -> AnyBatch | None:
         """Reads and submits one batch; `None` if the input is at its end."""
         size = self._sizes.next()
         chunk: list[Any] = []
@@ -241,7 +244,7 @@ class Stream(Generic[R]):
 
         bar = self._bar()
         changed = asyncio.Event()
-        waits: dict[Batch, tuple[Hub, asyncio.Future[None]]] = {}
+        waits: dict[AnyBatch, tuple[Hub, asyncio.Future[None]]] = {}
         reader: asyncio.Task[None] | None = None
         source: Iterator[Any] | None = None
         turn = time.monotonic()
@@ -299,14 +302,14 @@ class Stream(Generic[R]):
                 reader.cancel()
                 await asyncio.wait([reader])
 
-    def _ended(self) -> Batch | None:
+    def _ended(self) -> AnyBatch | None:
         """A batch whose results are due."""
         candidates = islice(self._window, 1) if self._ordered else self._window
         return next((batch for batch in candidates if batch.done()), None)
 
     async def _wait_for_end(
         self,
-        waits: dict[Batch, tuple[Hub, asyncio.Future[None]]],
+        waits: dict[AnyBatch, tuple[Hub, asyncio.Future[None]]],
         changed: asyncio.Event,
         at_most: float = math.inf,
     ) -> None:
@@ -402,11 +405,11 @@ class CompletionQueue:
     def __init__(self) -> None:
         self._door: Any = None
         self._poll = select.poll()
-        self._pending: dict[int, Batch] = {}
-        self._ended: deque[Batch] = deque()
+        self._pending: dict[int, AnyBatch] = {}
+        self._ended: deque[AnyBatch] = deque()
         self._last = 0
 
-    def add(self, batch: Batch) -> None:
+    def add(self, batch: AnyBatch) -> None:
         """One more to wait for."""
         if self._door is None:
             self._door = batch._open_door()
@@ -417,7 +420,7 @@ class CompletionQueue:
         else:
             self._ended.append(batch)
 
-    def get(self, timeout: float | None) -> Batch:
+    def get(self, timeout: float | None) -> AnyBatch:
         """The next batch that has ended."""
         if not self.look(timeout):
             raise TimeoutError

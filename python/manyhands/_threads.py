@@ -4,15 +4,42 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from collections.abc import Callable
+from concurrent.futures import CancelledError
+from concurrent.futures.thread import BrokenThreadPool
 
 from manyhands._engine import _end_threads
 
-__all__ = ["WorkQueue", "initializer_failed", "join_all", "starter"]
+TYPE_CHECKING = False  # as in `typing`, which takes long to import
+if TYPE_CHECKING:
+    from manyhands._lanes import Lanes
+
+__all__ = [
+    "BROKEN",
+    "WorkQueue",
+    "broken",
+    "cancelled",
+    "initializer_failed",
+    "join_all",
+    "starter",
+]
+
+BROKEN = "A thread initializer failed, the thread pool is not usable anymore"
+
+live_lanes: weakref.WeakSet[Lanes] = weakref.WeakSet()
+"""The event loops of all pools."""
+
+
+def _end_all() -> None:
+    for lanes in list(live_lanes):
+        lanes.close()
+    _end_threads()
+
 
 # As the standard library's executor has it: before the interpreter joins its threads, and so
 # before what `atexit` knows. What was submitted is run.
-threading._register_atexit(_end_threads)  # type: ignore[attr-defined]
+threading._register_atexit(_end_all)  # type: ignore[attr-defined]
 
 
 def starter(
@@ -36,6 +63,16 @@ def starter(
 def initializer_failed(error: BaseException) -> None:
     """Logs it, as the standard library does."""
     logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=error)
+
+
+def broken(text: str) -> BrokenThreadPool:
+    """What a pool that can run nothing more raises."""
+    return BrokenThreadPool(text)
+
+
+def cancelled() -> CancelledError:
+    """What waiting for a cancelled task raises."""
+    return CancelledError()
 
 
 def join_all(threads: set[threading.Thread]) -> None:

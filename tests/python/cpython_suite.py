@@ -1,20 +1,25 @@
-"""Runs the interpreter's own tests of `concurrent.futures` with the drop-ins in its place.
+"""Runs the interpreter's own tests of `concurrent.futures` in a patched process.
 
-    python cpython_suite.py MODE REPORT [WORD…]
+    python cpython_suite.py MODE REPORT [PART/PARTS] [WORD…]
 
-MODE is the drop-in's `on_worker_death`. Only tests are run whose names hold one of the words. One
-line a test is written to REPORT as soon as it has ended: its outcome, its name, and the last line
-of what went wrong. A test that takes too long ends the run, with every thread's stack shown.
+MODE is the `on_worker_death` of `manyhands.patch`. PART (from 0) is run of so many parts of about
+equal length. Only tests are run whose names hold one of the words. As soon as a test has begun or
+ended a line is written to REPORT: which of it, or how it ended; its name; and what went wrong. A
+test that takes too long ends the run, with every thread's stack shown.
 """
 
 from __future__ import annotations
 
 import faulthandler
+import gc
 import json
 import sys
 import unittest
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
+
+import manyhands
 
 SUITE = "test.test_concurrent_futures"
 MODULES = (
@@ -29,49 +34,20 @@ MODULES = (
 )
 TOO_LONG = 120.0
 
-PUT_IN_PLACE = """\
+PATCH = """\
 import sys
 sys.path[:0] = {path!r}
-import cpython_suite
-cpython_suite.put_in_place({mode!r})
+import manyhands
+manyhands.patch(on_worker_death={mode!r})
 """
 """For the children that some tests start: `python -I -c` knows nothing of this process."""
 
 
-def put_in_place(mode: str) -> tuple[type[Any], ...]:
-    """Has `concurrent.futures` give the drop-ins."""
-    import concurrent.futures.process
-    import concurrent.futures.thread
-
-    from manyhands import futures
-
-    class ProcessPoolExecutor(futures.ProcessPoolExecutor):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, on_worker_death=mode, **kwargs)  # type: ignore[arg-type]
-
-    drop_ins: list[type[Any]] = [ProcessPoolExecutor]
-    if "ThreadPoolExecutor" in futures.__all__:
-        drop_ins.append(futures.ThreadPoolExecutor)
-    for drop_in in drop_ins:
-        setattr(concurrent.futures, drop_in.__name__, drop_in)
-        home = "process" if drop_in is ProcessPoolExecutor else "thread"
-        setattr(getattr(concurrent.futures, home), drop_in.__name__, drop_in)
-    return tuple(drop_ins)
-
-
-def point_suite_at(drop_ins: tuple[type[Any], ...], mode: str) -> None:
-    """Has the suite's own modules use the drop-ins, also in the children that they start."""
-    from importlib import import_module
-
+def patch_children(mode: str) -> None:
+    """Has the programs that tests run begin with a patch."""
     from test.support import script_helper
 
-    util = import_module(f"{SUITE}.util")
-    for name, mixin in vars(util).items():
-        for drop_in in drop_ins:
-            if name.endswith("Mixin") and name.startswith(drop_in.__name__[:-8]):
-                mixin.executor_type = drop_in
-    path = [entry for entry in sys.path if entry]
-    preamble = PUT_IN_PLACE.format(path=path, mode=mode)
+    preamble = PATCH.format(path=[entry for entry in sys.path if entry], mode=mode)
     original = script_helper.assert_python_ok
 
     def assert_python_ok(*args: str, **kwargs: Any) -> Any:
@@ -86,6 +62,7 @@ class Report(unittest.TestResult):
 
     def __init__(self, file: TextIO, stacks: TextIO) -> None:
         super().__init__()
+        # Nothing here keeps a test, or what went wrong in it.
         self._file = file
         self._stacks = stacks
 
@@ -100,8 +77,10 @@ class Report(unittest.TestResult):
         faulthandler.dump_traceback_later(TOO_LONG, exit=True, file=self._stacks)
 
     def stopTest(self, test: Any) -> None:  # noqa: N802
-        faulthandler.cancel_dump_traceback_later()
         super().stopTest(test)
+        # One that failed has left its executor open, and refers to it in circles.
+        gc.collect()
+        faulthandler.cancel_dump_traceback_later()
 
     def addSuccess(self, test: Any) -> None:  # noqa: N802
         self._write("passed", test)
@@ -110,43 +89,53 @@ class Report(unittest.TestResult):
         self._write("skipped", test, reason)
 
     def addFailure(self, test: Any, err: Any) -> None:  # noqa: N802
-        super().addFailure(test, err)
-        self._write("failed", test, self.failures[-1][1])
+        self._failed(test, err)
 
     def addError(self, test: Any, err: Any) -> None:  # noqa: N802
-        super().addError(test, err)
-        self._write("failed", test, self.errors[-1][1])
+        self._failed(test, err)
 
     def addSubTest(self, test: Any, subtest: Any, err: Any) -> None:  # noqa: N802
         if err is not None:
-            super().addSubTest(test, subtest, err)
-            self._write("failed", test, f"{subtest}: {err[1]}")
+            self._failed(test, err, f"{subtest}: ")
+
+    def _failed(self, test: Any, err: Any, where: str = "") -> None:
+        self._write("failed", test, where + f"{err[0].__name__}: {err[1]}".replace("\n", " "))
 
 
-def chosen(suite: unittest.TestSuite, words: list[str]) -> unittest.TestSuite:
-    """The tests whose names hold one of the words, in suites as before: a test must be gone, with
-    what it has made, when what its module has set up is taken down.
+def chosen(suite: unittest.TestSuite, is_wanted: Callable[[Any], bool]) -> unittest.TestSuite:
+    """The tests that are wanted, in suites as before: a test must be gone, with what it has made,
+    when what its module has set up is taken down.
     """
     tests: list[Any] = []
     for test in suite:
         if isinstance(test, unittest.TestSuite):
-            tests.append(chosen(test, words))
-        elif not words or any(word in test.id() for word in words):
+            tests.append(chosen(test, is_wanted))
+        elif is_wanted(test):
             tests.append(test)
     return unittest.TestSuite(test for test in tests if test.countTestCases())
 
 
 def main(mode: str, report: str, *words: str) -> None:
     """See the module's documentation."""
-    point_suite_at(put_in_place(mode), mode)
+    part, parts = 0, 1
+    if words and "/" in words[0]:
+        part, parts = map(int, words[0].split("/"))
+        words = words[1:]
+    classes: dict[type[Any], int] = {}
+
+    def is_wanted(test: Any) -> bool:
+        # Classes stay whole; those of a kind follow each other, and so are spread over the parts.
+        place = classes.setdefault(type(test), len(classes))
+        named = not words or any(word in test.id() for word in words)
+        return named and place % parts == part
+
+    manyhands.patch(on_worker_death=mode)  # type: ignore[arg-type]
+    patch_children(mode)
     names = [f"{SUITE}.{module}" for module in MODULES]
-    suite = chosen(unittest.TestLoader().loadTestsFromNames(names), list(words))
+    suite = chosen(unittest.TestLoader().loadTestsFromNames(names), is_wanted)
     with Path(report).open("w", encoding="utf-8") as file:
         suite.run(Report(file, sys.__stderr__ or sys.stderr))
 
 
 if __name__ == "__main__":
-    # Workers and children import this module; the drop-ins must be the same class there.
-    import cpython_suite
-
-    cpython_suite.main(*sys.argv[1:])
+    main(*sys.argv[1:])

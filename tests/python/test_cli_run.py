@@ -329,3 +329,49 @@ def test_an_interrupt_ends_the_program_as_it_ends_python(tmp_path: Path) -> None
             # Where it is interrupted differs: while it prints, or in its pause.
             ends.append((err.splitlines()[-1], process.returncode, "manyhands" in err))
     assert ends == [("KeyboardInterrupt", -signal.SIGINT, False)] * 2
+
+
+WAITS = """
+import asyncio, sys, time
+from concurrent.futures import ProcessPoolExecutor
+
+async def awaited(executor):
+    await asyncio.get_running_loop().run_in_executor(executor, time.sleep, 100)
+
+if __name__ == "__main__":
+    executor = ProcessPoolExecutor(2)
+    executor.submit(abs, 1).result()
+    print("ready", flush=True)
+    match sys.argv[1]:
+        case "result":
+            executor.submit(time.sleep, 100).result()
+        case "with":
+            with executor:
+                executor.submit(time.sleep, 100).result()
+        case "map":
+            with executor:
+                list(executor.map(time.sleep, [100] * 4))
+        case "await":
+            with executor:
+                asyncio.run(awaited(executor))
+"""
+
+
+@pytest.mark.parametrize("way", ["result", "with", "map", "await"])
+def test_one_interrupt_ends_a_program_whose_workers_are_busy(tmp_path: Path, way: str) -> None:
+    """As the terminal sends it, to every process of the program."""
+    (tmp_path / "program.py").write_text(WAITS)
+    with subprocess.Popen(
+        [sys.executable, "-m", "manyhands", "run", "program.py", way],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == -signal.SIGINT
+    assert "KeyboardInterrupt" in err.splitlines()

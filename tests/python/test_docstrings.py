@@ -13,9 +13,9 @@ import manyhands
 
 # The native module's docstrings come from doc comments.
 MODULES = sorted(
-    f"manyhands.{module.name}"
-    for module in pkgutil.iter_modules(manyhands.__path__)
-    if module.name != "__main__"
+    module.name
+    for module in pkgutil.walk_packages(manyhands.__path__, "manyhands.")
+    if not module.name.endswith("__main__")
 )
 # As in the standard library, of which these are: not for users.
 WITHOUT_EXAMPLE = {

@@ -624,11 +624,11 @@ def test_a_thread_does_not_wait_for_its_own_end(executor: ThreadPoolExecutor) ->
 PROGRAMS: dict[str, tuple[str, Callable[[str], bool]]] = {
     "finishes what was submitted": (
         """
-        import time
+        import os, time
         from manyhands.futures import ThreadPoolExecutor
         executor = ThreadPoolExecutor(2)
-        for word in "apple", "pear":
-            executor.submit(lambda w=word: (time.sleep(0.2), print(w)))
+        for word in b"apple\\n", b"pear\\n":
+            executor.submit(lambda w=word: (time.sleep(0.2), os.write(1, w)))
         """,
         lambda out: sorted(out.split()) == ["apple", "pear"],
     ),
@@ -774,4 +774,5 @@ def test_a_forked_child_ends_as_usual() -> None:
         go.set()
         print(os.waitstatus_to_exitcode(status))
     """
-    assert run(program).split()[-1] == "7"
+    # (Newer interpreters warn of the fork, on standard error.)
+    assert run(program).split()[0] == "7"

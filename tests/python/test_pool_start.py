@@ -206,12 +206,22 @@ def test_pools_may_be_made_by_several_threads_at_once() -> None:
         with mh.Pool(1, start_method=method) as pool:
             results.append(pool.submit(tasks.square, 3).result())
 
-    threads = [threading.Thread(target=make, args=(method,)) for method in METHODS[:2] * 3]
+    threads = [threading.Thread(target=make, args=(method,)) for method in METHODS * 3]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert results == [9] * 6
+    assert results == [9] * 3 * len(METHODS)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_pools_may_end_in_the_order_they_were_made(method: Any) -> None:
+    first = mh.Pool(1, start_method=method)
+    assert first.submit(tasks.square, 3).result() == 9
+    with mh.Pool(1, start_method=method) as second:
+        assert second.submit(tasks.square, 4).result() == 16
+        first.shutdown()
+        assert second.submit(tasks.square, 5).result() == 25
 
 
 PROGRAM = """

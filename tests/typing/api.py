@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, assert_type
 
 import manyhands as mh
+from manyhands.futures import ThreadPoolExecutor
 
 
 def square(x: int) -> int:
@@ -55,6 +56,7 @@ def construction() -> None:
         max_tasks=1000,
         name="crawler",
     )
+    assert_type(mh.Pool(8, kind="thread"), mh.Pool)
     mh.Pool(kind="greenlet")  # type: ignore[arg-type]
     mh.Pool(start_method="clone")  # type: ignore[arg-type]
     mh.Pool(workers="2")  # type: ignore[arg-type]
@@ -168,6 +170,13 @@ def blocks_and_ends() -> None:
 async def async_blocks() -> None:
     async with mh.Pool(concurrency=100) as pool:
         assert_type(pool, mh.Pool)
+
+
+async def on_threads() -> None:
+    assert_type(await mh.to_thread(int, "ff", base=16), int)
+    with ThreadPoolExecutor(2, thread_name_prefix="crawl") as executor:
+        assert_type(executor.submit(divmod, 17, 5), mh.Future[tuple[int, int]])
+        assert_type(executor.map(len, ["a"], buffersize=2), Iterator[int])
 
 
 async def as_an_executor(pool: mh.Pool) -> None:

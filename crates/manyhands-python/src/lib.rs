@@ -32,7 +32,11 @@ mod engine {
     #[pymodule_export]
     use crate::pool::PoolBase;
     #[pymodule_export]
+    use crate::threads::batch::ThreadBatch;
+    #[pymodule_export]
     use crate::threads::door::ThreadDoor;
+    #[pymodule_export]
+    use crate::threads::gone::{Counted, Gone};
     #[pymodule_export]
     use crate::threads::pool::ThreadsBase;
     #[pymodule_export]

@@ -6,7 +6,6 @@ use manyhands::process::SubmitError;
 use manyhands::task::{Broken, Exit, Outcome, Payload};
 use pyo3::exceptions::{PyBaseException, PyRuntimeError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::PyBytes;
 
 use crate::buffers::Source;
@@ -36,20 +35,6 @@ pub(crate) fn build<'py>(
 ) -> PyErr {
     match errors.call_method1(function, args) {
         Ok(error) => PyErr::from_value(error),
-        Err(error) => error,
-    }
-}
-
-/// As [`build`], by the package's own module of exceptions.
-pub(crate) fn build_own<'py>(
-    py: Python<'py>,
-    function: &str,
-    args: impl pyo3::call::PyCallArgs<'py>,
-) -> PyErr {
-    static ERRORS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    let import = || Ok::<_, PyErr>(py.import("manyhands._errors")?.unbind());
-    match ERRORS.get_or_try_init(py, import) {
-        Ok(errors) => build(errors.bind(py), function, args),
         Err(error) => error,
     }
 }

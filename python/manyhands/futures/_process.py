@@ -19,22 +19,18 @@ from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import util
 from types import TracebackType
 
-from manyhands._engine import MAX_WORKERS, Batch, PoolBase, _stop_callbacks, usable_cores
+from manyhands._engine import MAX_WORKERS, PoolBase, _stop_callbacks, usable_cores
 from manyhands._future import Future
-from manyhands._launch import make_launcher
-from manyhands._loops import forget_loops
-from manyhands._pickling import main_is_importable
-from manyhands._spec import WorkerSpec
-from manyhands.futures._process_errors import Errors
-from manyhands.futures._process_map import Chunks, Singles, results
-from manyhands.futures._workers import Manager, Recorder
 
-TYPE_CHECKING = False  # as in `typing`, which takes long to import
+# A worker imports this as well, with its program's main module, and seldom uses it: so what takes
+# long to import is, like `typing`, imported where it is needed.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from typing import Any, Literal, ParamSpec, TypeVar
 
     from manyhands._future import Hub
+    from manyhands.futures._workers import Manager
 
     P = ParamSpec("P")
     T = TypeVar("T")
@@ -51,9 +47,6 @@ LAST_CALLBACKS = 1.0
 """Seconds that a callback under way may take when the interpreter ends."""
 
 _live: weakref.WeakSet[ProcessPoolExecutor] = weakref.WeakSet()
-_ending: set[Batch] = set()
-"""What ends with the workers of executors that were dropped: they still end what they have."""
-
 _finalizers: dict[int, Any] = {}
 _interpreter_ends = threading.Event()
 
@@ -136,7 +129,6 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
         self._hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = (
             weakref.WeakKeyDictionary()
         )
-        self._errors = Errors(on_worker_death == "break")
         self._table: dict[int, Any] = {}
         self._begun = False
         self._shutdown_thread = False
@@ -151,6 +143,12 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
                 raise RuntimeError("cannot schedule new futures after shutdown")
             if _interpreter_ends.is_set():
                 raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+            from manyhands._launch import make_launcher
+            from manyhands._pickling import main_is_importable
+            from manyhands._spec import WorkerSpec
+            from manyhands.futures._process_errors import Errors
+            from manyhands.futures._workers import Recorder
+
             method, breaks = self._start_method, self._on_worker_death == "break"
             # With fork the main module is what it was; else each worker imports it.
             by_value = method != "fork" and not main_is_importable()
@@ -164,10 +162,12 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
                 standard=True,
                 breaks=breaks,
             )
+            self._errors = Errors(breaks)
             launcher = make_launcher(method, self._name, spec, self._mp_context)
+            self._recorder = Recorder(launcher, self._name, self._table)
             self._start(
                 self._max_workers,
-                Recorder(launcher, self._name, self._table),
+                self._recorder,
                 Future,
                 self._hubs,
                 by_value,
@@ -240,6 +240,8 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
             raise TypeError("buffersize must be an integer or None")
         if buffersize is not None and buffersize < 1:
             raise ValueError("buffersize must be None or > 0")
+        from manyhands.futures._process_map import Chunks, Singles, results
+
         deadline = None if timeout is None else timeout + time.monotonic()
         rows = zip(*iterables, strict=False)
         if chunksize == 1:
@@ -268,7 +270,7 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
         self._close(cancel_futures)
         if wait and self._is_ours():
             self._join(None)
-            forget_loops(self._hubs)
+            self._forget_loops()
 
     def terminate_workers(self) -> None:
         """Ends the workers by SIGTERM, whatever they run, and the executor with them.
@@ -333,15 +335,20 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
         if self._begun and self._is_ours():
             self._kill()
             self._gone().wait()
+            self._forget_loops()
+
+    def _forget_loops(self) -> None:
+        if self._hubs:
+            from manyhands._loops import forget_loops
+
             forget_loops(self._hubs)
 
     def __del__(self) -> None:
         if not getattr(self, "_begun", False):
             return
         self._close(False)
-        _ending.difference_update([gone for gone in list(_ending) if gone.done()])
         if self._is_ours() and not self._is_gone():
-            _ending.add(self._gone())
+            self._recorder.outlives(self._gone())
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._max_workers} ({self._start_method})>"
@@ -368,6 +375,8 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
     def _executor_manager_thread(self) -> Manager | None:  # type: ignore[override]
         if not self._begun or self._shutdown_thread:
             return None
+        from manyhands.futures._workers import Manager
+
         return Manager(self._gone(), self._name)
 
     @property
@@ -416,9 +425,9 @@ def _end_all() -> None:
                 executor._abandon()
             else:
                 executor.shutdown(wait=True)
-    for gone in list(_ending):
-        gone.wait()
-    _ending.clear()
+    workers = sys.modules.get("manyhands.futures._workers")
+    if workers is not None:
+        workers.wait_for_dropped()
 
 
 # As the standard library does: before it joins its threads, and so before what atexit runs.

@@ -107,11 +107,9 @@ def _values(values: list[Any], errors: dict[int, BaseException]) -> Generator[An
     """One by one, so that none is held longer than its consumer does."""
     values.reverse()
     for index in range(len(values)):
-        value = values.pop()
         if index in errors:
             raise errors[index]
-        yield value
-        del value
+        yield values.pop()
 
 
 def results(

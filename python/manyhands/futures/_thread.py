@@ -17,9 +17,10 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from manyhands import _threads
 from manyhands._engine import ThreadsBase, usable_cores
 from manyhands._future import Future
-from manyhands._threads import WorkQueue, initializer_failed, join_all, starter
+from manyhands._threads import WorkQueue, join_all, starter
 
 __all__ = ["ThreadPoolExecutor"]
 
@@ -79,7 +80,7 @@ class ThreadPoolExecutor(ThreadsBase, concurrent.futures.thread.ThreadPoolExecut
             starter(self._threads),
             Future,
             prepare,
-            initializer_failed,
+            _threads,
             None,
             None,
         )

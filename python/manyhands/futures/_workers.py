@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from manyhands._engine import Batch
     from manyhands._launch import Child, Launcher
 
-__all__ = ["Manager", "Recorder", "WorkerProcess"]
+__all__ = ["Manager", "Recorder", "WorkerProcess", "wait_for_dropped"]
 
 
 class WorkerProcess:
@@ -115,6 +115,7 @@ class Recorder:
         self._launcher = launcher
         self._name = name
         self._processes = processes
+        self._closed = False
 
     def launch(self, worker: int, fd: int) -> Child:
         """As the launcher."""
@@ -124,8 +125,26 @@ class Recorder:
         return RecordedChild(child, process, self._processes)
 
     def close(self) -> None:
-        """As the launcher."""
+        """As the launcher; no process is left."""
         self._launcher.close()
+        self._closed = True
+        _ending.pop(self, None)
+
+    def outlives(self, gone: Batch) -> None:
+        """The executor was dropped: what `gone` tells the end of still ends what it has."""
+        _ending[self] = gone
+        if self._closed:
+            _ending.pop(self, None)
+
+
+_ending: dict[Recorder, Batch] = {}
+"""What ends with the workers of executors that were dropped."""
+
+
+def wait_for_dropped() -> None:
+    """Waits until executors that were dropped have ended what they had."""
+    for gone in list(_ending.values()):
+        gone.wait()
 
 
 class RecordedChild:

@@ -7,7 +7,7 @@ use manyhands::task::Task;
 use pyo3::prelude::*;
 
 use crate::functions::Shipped;
-use crate::outcome::{build, build_own};
+use crate::outcome::build;
 use crate::pool::{self, Core};
 use crate::threads::task::ThreadTask;
 use crate::threads::waiting::Ending;
@@ -42,12 +42,13 @@ impl Backing {
         }
     }
 
-    /// What a withdrawn task raises.
+    /// The exception of a task that was cancelled.
     pub(super) fn cancelled(&self, py: Python<'_>) -> PyErr {
-        match self {
-            Self::Process(inner) => build(inner.core.errors.bind(py), "cancelled", ()),
-            Self::Thread(_) => build_own(py, "cancelled", ()),
-        }
+        let errors = match self {
+            Self::Process(inner) => inner.core.errors.bind(py),
+            Self::Thread(task) => task.threads.errors.bind(py),
+        };
+        build(errors, "cancelled", ())
     }
 
     /// Reads what has been reported; then as [`is_done`](Self::is_done).

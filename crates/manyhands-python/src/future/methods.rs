@@ -165,6 +165,38 @@ impl FutureBase {
         Self::add_callback(slf, r#fn)
     }
 
+    /// For an event loop: the function, its arguments and the context; `None` if the task was
+    /// withdrawn.
+    #[allow(clippy::type_complexity)]
+    fn _begin(
+        &self,
+    ) -> Option<(
+        Py<PyAny>,
+        Py<PyTuple>,
+        Option<Py<PyDict>>,
+        Option<Py<PyAny>>,
+    )> {
+        let call = self.begin()?;
+        Some((call.function, call.args, call.kwargs, call.context))
+    }
+
+    /// For an event loop: the task has ended with `value`, or with `error`; with neither of them
+    /// it was cancelled. What ended it first counts.
+    #[pyo3(signature = (value, error=None, *, cancelled=false))]
+    fn _end(
+        slf: &Bound<'_, Self>,
+        value: Py<PyAny>,
+        error: Option<Bound<'_, PyAny>>,
+        cancelled: bool,
+    ) -> bool {
+        let settled = match error {
+            _ if cancelled => Settled::Cancelled,
+            None => Settled::Value(value),
+            Some(error) => Settled::error(slf.py(), PyErr::from_value(error)),
+        };
+        Self::end_if_running(slf, settled, &mut AtOnce)
+    }
+
     /// The table of event loops that wait for the pool, or for threads.
     #[getter]
     fn _hubs(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {

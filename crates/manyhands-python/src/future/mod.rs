@@ -106,17 +106,30 @@ impl FutureBase {
 
     /// The call has ended so: whoever waits is told.
     pub(crate) fn end(slf: &Bound<'_, Self>, settled: Settled, teller: &mut dyn Teller) {
+        let fresh = Self::end_if_running(slf, settled, teller);
+        debug_assert!(fresh, "one thread makes a call, and once");
+    }
+
+    /// As [`end`](Self::end), where others may end it as well; false if one was faster.
+    fn end_if_running(slf: &Bound<'_, Self>, settled: Settled, teller: &mut dyn Teller) -> bool {
         let this = slf.get();
         let Some(Backing::Thread(task)) = this.backing.get() else {
-            return;
+            return false;
         };
         track_for(slf, &settled);
-        let fresh = this.settled.set(settled).is_ok();
-        debug_assert!(fresh, "one thread makes a call, and once");
-        for waiter in task.end() {
+        let mut settled = Some(settled);
+        let waiters = task.end(|| {
+            let fresh = settled.take().map(|settled| this.settled.set(settled));
+            debug_assert!(fresh.is_some_and(|set| set.is_ok()), "it was running");
+        });
+        let Some(waiters) = waiters else {
+            return false;
+        };
+        for waiter in waiters {
             teller.wake(waiter);
         }
         Self::publish(slf, teller);
+        true
     }
 
     /// Ends a task that has not begun, with this outcome; tells whether it had not.

@@ -123,6 +123,12 @@ pub(crate) fn position(waiters: &[Arc<dyn Waiter>], waiter: &Arc<dyn Waiter>) ->
 /// A thread that is counted. To be dropped with the interpreter attached.
 pub(crate) struct OneMore(Arc<Alive>);
 
+impl OneMore {
+    pub(crate) fn another(&self) -> Self {
+        self.0.one_more()
+    }
+}
+
 impl Drop for OneMore {
     fn drop(&mut self) {
         let waiters = {

@@ -15,8 +15,9 @@ use pyo3::types::PyTuple;
 
 use super::alive::{Alive, OneMore};
 use super::bells::Bells;
-use crate::future::{FutureBase, Teller};
-use crate::outcome::{Settled, build_own};
+use super::job::Job;
+use crate::future::Teller;
+use crate::outcome::build;
 
 /// So often a thread gives others a turn, where functions that are no Python code would leave them
 /// no other chance.
@@ -42,8 +43,8 @@ pub(crate) struct Hands {
     /// `start(name, run)` starts a `threading.Thread`.
     pub(crate) starter: Py<PyAny>,
     pub(crate) initializer: Option<(Py<PyAny>, Py<PyTuple>)>,
-    /// `failed(error)` makes an initializer's failure known.
-    pub(crate) failed: Py<PyAny>,
+    /// The package's module of what threads need of it (`manyhands._threads`).
+    pub(crate) package: Py<PyAny>,
     /// Tasks after which a thread makes room for a fresh one.
     pub(crate) max_tasks: u64,
     pub(crate) alive: Arc<Alive>,
@@ -52,7 +53,7 @@ pub(crate) struct Hands {
 }
 
 impl Worker for Hands {
-    type Job = Py<FutureBase>;
+    type Job = Job;
     type Failure = Failure;
 
     fn run(&self, source: &mut Source<'_, Self>) -> Result<(), Failure> {
@@ -92,11 +93,10 @@ impl Worker for Hands {
         }
     }
 
-    fn abandon(&self, job: Py<FutureBase>, why: &Unavailable<Failure>) {
+    fn abandon(&self, job: Job, why: &Unavailable<Failure>) {
         Python::attach(|py| {
-            let error = build_own(py, "thread_pool_broken", (text(why),));
-            FutureBase::abandon(job.bind(py), Settled::error(py, error));
-            drop(job);
+            let error = build(self.package.bind(py), "broken", (text(why),));
+            job.abandon(py, error);
         });
     }
 }
@@ -131,7 +131,8 @@ impl Hands {
             return Ok(());
         };
         let error = error.into_value(py);
-        if let Err(other) = self.failed.bind(py).call1((&error,)) {
+        let package = self.package.bind(py);
+        if let Err(other) = package.call_method1("initializer_failed", (&error,)) {
             other.write_unraisable(py, Some(initializer.bind(py)));
         }
         Err(Failure::Initializer)
@@ -144,8 +145,13 @@ impl Hands {
         while left > 0 {
             let next = match source.try_next() {
                 Some(job) => {
-                    // Before it runs: it may take long.
-                    bells.ring();
+                    turns = turns.wrapping_add(1);
+                    if turns.is_multiple_of(TURN) {
+                        py.detach(|| bells.ring());
+                    } else {
+                        // Before it runs: it may take long.
+                        bells.ring();
+                    }
                     Some(job)
                 }
                 None => {
@@ -159,31 +165,10 @@ impl Hands {
                 }
             };
             let Some(job) = next else { return };
-            if run(py, job, &mut bells) {
-                left -= 1;
-            }
-            turns = turns.wrapping_add(1);
-            if turns.is_multiple_of(TURN) {
-                py.detach(|| bells.ring());
-            }
+            let ran = job.run(py, &mut InThread { bells: &mut bells });
+            left = left.saturating_sub(ran);
         }
     }
-}
-
-/// Runs one task; false if it was withdrawn before.
-fn run(py: Python<'_>, job: Py<FutureBase>, bells: &mut Bells) -> bool {
-    let future = job.bind(py);
-    let Some(call) = future.get().begin() else {
-        return false;
-    };
-    let settled = match call.run(py) {
-        Ok(value) => Settled::Value(value.unbind()),
-        Err(error) => Settled::error(py, error),
-    };
-    FutureBase::end(future, settled, &mut InThread { bells });
-    // If nobody wants the outcome, its destructor runs here.
-    drop(job);
-    true
 }
 
 /// How a thread of the pool tells of an end.

@@ -8,9 +8,12 @@
 //! object is dropped, under one. Nothing relies on the interpreter's one lock.
 
 pub(crate) mod alive;
+pub(crate) mod batch;
 pub(crate) mod bells;
 pub(crate) mod door;
+pub(crate) mod gone;
 pub(crate) mod hands;
+pub(crate) mod job;
 pub(crate) mod pool;
 pub(crate) mod task;
 pub(crate) mod waiting;

@@ -1,19 +1,23 @@
 //! The native part of Python's thread pools.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use manyhands::thread::{Executor, Rejected, Unavailable};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple, PyType};
+use pyo3::types::{PyDict, PyList, PyTuple, PyType};
 
 use super::alive::{self, Alive, interpreter_ends};
+use super::batch::ThreadBatch;
+use super::gone::{Counted, Gone};
 use super::hands::{Failure, Hands, text};
+use super::job::Job;
 use super::task::{Call, ThreadTask};
 use super::waiting::{self, Ending, MainBed};
 use crate::future::{Backing, FutureBase};
-use crate::outcome::build_own;
+use crate::outcome::build;
 use crate::pool::seconds;
 use crate::tracking;
 
@@ -23,6 +27,9 @@ pub(crate) struct Threads {
     executor: Option<Executor<Hands>>,
     pub(crate) alive: Arc<Alive>,
     pub(crate) main: MainBed,
+    /// What makes its exceptions.
+    pub(crate) errors: Py<PyAny>,
+    killed: AtomicBool,
 }
 
 impl Threads {
@@ -46,6 +53,11 @@ impl Threads {
             "this thread pool belongs to the process that this one was forked from, and its \
              threads are there; make a pool in this process",
         ))
+    }
+
+    /// Is nothing more to be begun, of batches under way either?
+    pub(crate) fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::Acquire)
     }
 
     /// Takes no more tasks; what was submitted is run.
@@ -105,7 +117,49 @@ impl ThreadsBase {
     }
 }
 
-fn refused(py: Python<'_>, why: &Unavailable<Failure>) -> PyErr {
+impl ThreadsBase {
+    fn execute(&self, py: Python<'_>, job: Job) -> PyResult<()> {
+        let executor = self.executor()?;
+        if let Err(Rejected { job, why }) = executor.execute(job) {
+            drop(job);
+            let errors = self.started()?.threads.errors.bind(py);
+            return Err(refused(errors, &why));
+        }
+        let interrupted = executor.worker().interrupted().take();
+        interrupted.map_or(Ok(()), Err)
+    }
+
+    fn future_of<'py>(
+        &self,
+        started: &Started,
+        class: &Bound<'py, PyType>,
+        function: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = function.py();
+        let context = match &started.copy_context {
+            None => None,
+            Some(copy) => Some(copy.bind(py).call0()?.unbind()),
+        };
+        let call = Call {
+            function: function.clone().unbind(),
+            args: args.clone().unbind(),
+            kwargs: kwargs.map(|kwargs| kwargs.clone().unbind()),
+            context,
+        };
+        let future = class.call0()?;
+        let task = ThreadTask::new(started.threads.clone(), call);
+        let base = future.cast::<FutureBase>()?;
+        base.get().set(Backing::Thread(task));
+        // Whoever will run it holds it, and it holds nothing yet that leads back here.
+        tracking::untrack(&future);
+        Ok(future)
+    }
+}
+
+fn refused(errors: &Bound<'_, PyAny>, why: &Unavailable<Failure>) -> PyErr {
+    let py = errors.py();
     match why {
         Unavailable::Closed if interpreter_ends() => {
             PyRuntimeError::new_err("cannot schedule new futures after interpreter shutdown")
@@ -119,7 +173,7 @@ fn refused(py: Python<'_>, why: &Unavailable<Failure>) -> PyErr {
                 None => PyRuntimeError::new_err(text(why)),
             }
         }
-        why => build_own(py, "thread_pool_broken", (text(why),)),
+        why => build(errors, "broken", (text(why),)),
     }
 }
 
@@ -135,16 +189,17 @@ impl ThreadsBase {
 
     #[allow(clippy::too_many_arguments)]
     /// At most `workers` threads, whose names begin with `prefix`, started by
-    /// `starter(name, run)`; futures will be of the class `future`. `failed(error)` is told how the
-    /// initializer failed. With `copy_context`, tasks run in what it gives when they are submitted.
+    /// `starter(name, run)`; futures will be of the class `future`; `package` makes the
+    /// exceptions, and is told how the initializer failed. With `copy_context`, tasks run in what it gives when they are submitted.
     fn _start(
         &self,
+        py: Python<'_>,
         workers: usize,
         prefix: String,
         starter: Py<PyAny>,
         future: Py<PyType>,
         initializer: Option<(Py<PyAny>, Py<PyTuple>)>,
-        failed: Py<PyAny>,
+        package: Py<PyAny>,
         max_tasks: Option<u64>,
         copy_context: Option<Py<PyAny>>,
     ) -> PyResult<()> {
@@ -152,7 +207,7 @@ impl ThreadsBase {
         let hands = Hands {
             starter,
             initializer,
-            failed,
+            package: package.clone_ref(py),
             max_tasks: max_tasks.unwrap_or(u64::MAX),
             alive: alive.clone(),
             interrupted: Mutex::default(),
@@ -163,6 +218,8 @@ impl ThreadsBase {
             executor: Some(executor),
             alive: alive.clone(),
             main: MainBed::default(),
+            errors: package,
+            killed: AtomicBool::new(false),
         });
         alive::remember(&threads, &alive);
         if interpreter_ends() {
@@ -198,32 +255,11 @@ impl ThreadsBase {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = r#fn.py();
         let started = self.started()?;
-        let threads = &started.threads;
-        threads.check_ours()?;
-        let executor = threads.executor()?;
-        let context = match &started.copy_context {
-            None => None,
-            Some(copy) => Some(copy.bind(py).call0()?.unbind()),
-        };
-        let call = Call {
-            function: r#fn.clone().unbind(),
-            args: args.clone().unbind(),
-            kwargs: kwargs.map(|kwargs| kwargs.clone().unbind()),
-            context,
-        };
-        let future = started.future.bind(py).call0()?;
-        let base = future.cast::<FutureBase>()?;
-        base.get()
-            .set(Backing::Thread(ThreadTask::new(threads.clone(), call)));
-        // The queue holds it, and it holds nothing yet that leads back here.
-        tracking::untrack(&future);
-        if let Err(Rejected { job, why }) = executor.execute(base.clone().unbind()) {
-            drop(job);
-            return Err(refused(py, &why));
-        }
-        if let Some(error) = executor.worker().interrupted().take() {
-            return Err(error);
-        }
+        started.threads.check_ours()?;
+        let class = started.future.bind(py);
+        let future = self.future_of(started, class, r#fn, args, kwargs)?;
+        let base = future.cast::<FutureBase>()?.clone().unbind();
+        self.execute(py, Job::Call(base))?;
         Ok(future)
     }
 
@@ -236,10 +272,73 @@ impl ThreadsBase {
         threads.close();
         if cancel {
             for job in threads.executor()?.take() {
-                FutureBase::withdraw(job.bind(py));
+                job.withdraw(py);
             }
         }
         Ok(())
+    }
+
+    /// As `_close`, and begins nothing more.
+    fn _kill(&self, py: Python<'_>) -> PyResult<()> {
+        self.started()?
+            .threads
+            .killed
+            .store(true, Ordering::Release);
+        self._close(py, true)
+    }
+
+    /// A task that an event loop will run: its future, of the class `future`, which has the call
+    /// until then.
+    fn _task<'py>(
+        &self,
+        future: &Bound<'py, PyType>,
+        r#fn: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let started = self.started()?;
+        started.threads.check_ours()?;
+        self.future_of(started, future, r#fn, args, kwargs)
+    }
+
+    /// A batch of calls; not submitted if an event loop is to run it. `items` are argument tuples,
+    /// or with `singles` single arguments.
+    fn _batch<'py>(
+        &self,
+        func: &Bound<'py, PyAny>,
+        items: &Bound<'py, PyList>,
+        singles: bool,
+        context: Py<PyAny>,
+        submitted: bool,
+    ) -> PyResult<Bound<'py, ThreadBatch>> {
+        let py = func.py();
+        let threads = &self.started()?.threads;
+        threads.check_ours()?;
+        let function = func.clone().unbind();
+        let batch = ThreadBatch::new(threads.clone(), function, items, singles, context);
+        let batch = Bound::new(py, batch)?;
+        if submitted {
+            self.execute(py, Job::Batch(batch.clone().unbind()))?;
+        }
+        Ok(batch)
+    }
+
+    /// Counts a thread of the package's own as one of the pool's, until what is given is called.
+    fn _count(&self) -> PyResult<Counted> {
+        let threads = &self.started()?.threads;
+        threads.check_ours()?;
+        if threads.executor()?.is_closed() {
+            return Err(PyRuntimeError::new_err(match interpreter_ends() {
+                true => "cannot schedule new futures after interpreter shutdown",
+                false => "cannot schedule new futures after shutdown",
+            }));
+        }
+        Ok(Counted::new(threads.alive.one_more()))
+    }
+
+    /// What ends when no thread has anything left to do, to be awaited like a future.
+    fn _gone(&self) -> PyResult<Gone> {
+        Ok(Gone::new(self.started()?.threads.clone()))
     }
 
     /// Waits until no thread has anything left to do, which comes only after `_close`; false when

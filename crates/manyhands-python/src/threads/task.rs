@@ -1,7 +1,7 @@
 //! A task of a thread pool: the part of its future that is not Python's.
 //!
-//! Its life: QUEUED (with the call) → RUNNING → DONE. Whoever brings it to DONE has set the
-//! future's outcome before; whoever registers looks at the state under the same lock: so either a
+//! Its life: QUEUED (with the call) → RUNNING → DONE. Whoever brings it to DONE sets the
+//! future's outcome under the lock; whoever registers looks at the state under the same lock: so either a
 //! waiter finds DONE, or is found.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -97,11 +97,16 @@ impl ThreadTask {
         }
     }
 
-    /// The call has ended, and its outcome was set: whom to wake.
-    pub(crate) fn end(&self) -> Vec<Arc<dyn Waiter>> {
+    /// Ends a task that runs: whom to wake, or `None` if it does not run. `set` sets the outcome;
+    /// it must run no Python code.
+    pub(crate) fn end(&self, set: impl FnOnce()) -> Option<Vec<Arc<dyn Waiter>>> {
         let mut state = self.lock();
+        if !matches!(state.stage, Stage::Running) {
+            return None;
+        }
+        set();
         state.stage = Stage::Done;
-        std::mem::take(&mut state.waiters)
+        Some(std::mem::take(&mut state.waiters))
     }
 
     /// Ends the task if it has not begun. `set` sets the outcome; it must run no Python code.

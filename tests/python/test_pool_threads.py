@@ -1,0 +1,446 @@
+"""`Pool(kind="thread")`: the face of a pool, on threads and on event loops in threads."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextvars
+import functools
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+import manyhands as mh
+
+VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("VARIABLE", default="none")
+
+
+def make(workers: int = 2, **settings: Any) -> Any:
+    return mh.Pool(workers, kind="thread", **settings)
+
+
+@pytest.fixture
+def threads() -> Iterator[Any]:
+    with make() as pool:
+        yield pool
+
+
+async def echo(value: Any) -> Any:
+    await asyncio.sleep(0)
+    return value
+
+
+async def fail() -> None:
+    await asyncio.sleep(0)
+    raise ValueError("in a coroutine")
+
+
+class Crowd:
+    """Coroutines that wait for one another, on whatever loop they run."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.lock = threading.Lock()
+        self.there: list[tuple[asyncio.AbstractEventLoop, asyncio.Event, int]] = []
+        self.most = 0
+
+    async def join(self, _: object = None) -> int:
+        event = asyncio.Event()
+        me = (asyncio.get_running_loop(), event, threading.get_ident())
+        with self.lock:
+            self.there.append(me)
+            self.most = max(self.most, len(self.there))
+            full = list(self.there) if len(self.there) == self.size else []
+        for loop, other, _thread in full:
+            loop.call_soon_threadsafe(other.set)
+        await event.wait()
+        return me[2]
+
+
+# -- what it is --------------------------------------------------------------------------------
+
+
+def test_it_is_a_pool_and_a_thread_pool_executor(threads: Any) -> None:
+    assert isinstance(threads, mh.Pool)
+    assert isinstance(threads, concurrent.futures.ThreadPoolExecutor)
+    assert not isinstance(mh.Pool, type(threads))
+    assert threads.submit(os.getpid).result() == os.getpid()
+
+
+def test_words_and_numbers_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match="start_method is for processes"):
+        make(start_method="spawn")
+    for settings in ({"workers": 0}, {"concurrency": 0}, {"max_tasks": 0}):
+        with pytest.raises(ValueError, match="at least 1"):
+            make(**settings)
+    with pytest.raises(TypeError, match="initializer must be callable"):
+        make(initializer=7)
+    with pytest.raises(TypeError, match="must be callable"):
+        make().submit("abs")
+    with pytest.raises(ValueError, match="kind must be 'process' or 'thread'"):
+        mh.Pool(kind="greenlet")  # type: ignore[arg-type]
+
+
+def test_repr_says_what_it_is_and_does() -> None:
+    with make(name="crawl") as pool:
+        assert repr(pool) == "<Pool 'crawl' (thread): 0 threads, 0 tasks queued>"
+        assert pool.submit(lambda: threading.current_thread().name).result() == "crawl_0"
+    assert repr(pool) == "<Pool 'crawl' (thread): shut down>"
+
+
+# -- functions ---------------------------------------------------------------------------------
+
+
+def test_nothing_is_pickled(threads: Any) -> None:
+    lock = threading.Lock()
+    assert threads.submit(lambda it: it, lock).result() is lock
+    assert list(threads.map(lambda it: it, [lock])) == [lock]
+
+
+def test_a_task_runs_in_a_copy_of_its_submitters_context(threads: Any) -> None:
+    def change() -> str:
+        before = VARIABLE.get()
+        VARIABLE.set("changed")
+        return before
+
+    async def look() -> str:
+        await asyncio.sleep(0)
+        return change()
+
+    VARIABLE.set("caller")
+    try:
+        assert threads.submit(change).result() == "caller"
+        assert threads.submit(look).result() == "caller"
+        assert list(threads.map(lambda _: change(), range(3))) == ["caller"] * 3
+        assert threads.submit(change).result() == "caller"
+        assert VARIABLE.get() == "caller"
+    finally:
+        VARIABLE.set("none")
+
+
+def test_a_thread_is_replaced_after_so_many_tasks() -> None:
+    with make(1, max_tasks=3) as pool:
+        idents = [pool.submit(threading.current_thread).result() for _ in range(9)]
+        assert len({thread.name for thread in idents}) == 3
+        assert len(pool._threads) <= 2
+        assert list(pool.map(abs, range(100))) == list(range(100))
+
+
+# -- map ---------------------------------------------------------------------------------------
+
+
+def test_map_is_lazy_ordered_and_bounded(threads: Any) -> None:
+    read = 0
+
+    def endless() -> Iterator[int]:
+        nonlocal read
+        while True:
+            read += 1
+            yield read
+
+    results = threads.map(lambda n: -n, endless(), buffersize=8)
+    assert [next(results) for _ in range(1000)] == list(range(-1, -1001, -1))
+    assert read <= 1008
+    results.close()
+
+
+def test_map_as_it_comes_gives_each_result_once(threads: Any) -> None:
+    assert sorted(threads.map(abs, range(2000), ordered=False)) == list(range(2000))
+    assert list(threads.starmap(pow, [(2, 3), (3, 2)])) == [8, 9]
+
+
+def test_map_raises_at_the_place_of_its_item_and_withdraws_the_rest(threads: Any) -> None:
+    results = threads.map(lambda n: 1 // n, [1, 1, 0, 1])
+    assert [next(results), next(results)] == [1, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
+def test_a_batch_that_is_withdrawn_ends_with_the_item_under_way() -> None:
+    began, go = threading.Event(), threading.Event()
+    ran: list[int] = []
+
+    def work(number: int) -> None:
+        ran.append(number)
+        began.set()
+        go.wait()
+
+    with make(1) as pool:
+        batch = pool._submit_batch(work, list(range(10)), True)
+        began.wait()
+        batch.cancel()
+        assert not batch.wait(0)
+        go.set()
+        assert batch.wait(30)
+        _, errors = batch.take()
+        assert ran == [0]
+        assert sorted(errors) == list(range(1, 10))
+        assert isinstance(errors[1], concurrent.futures.CancelledError)
+
+
+def test_an_asynchronous_map_takes_asynchronous_input() -> None:
+    async def numbers() -> AsyncIterator[int]:
+        for number in range(100):
+            await asyncio.sleep(0)
+            yield number
+
+    async def main() -> None:
+        async with make() as pool:
+            assert await pool.map(abs, range(-5, 0)) == [5, 4, 3, 2, 1]
+            assert [n async for n in pool.map(echo, numbers())] == list(range(100))
+            assert sorted([n async for n in pool.map(abs, numbers(), ordered=False)]) == list(
+                range(100)
+            )
+
+    asyncio.run(main())
+
+
+# -- coroutines --------------------------------------------------------------------------------
+
+
+def test_coroutines_run_many_at_once_on_loops_in_threads() -> None:
+    crowd = Crowd(2 * 5)
+    with make(2, concurrency=5) as pool:
+        futures = [pool.submit(crowd.join) for _ in range(10)]
+        idents = [future.result(30) for future in futures]
+    assert threading.get_ident() not in idents
+    # Spread to the least loaded.
+    assert sorted(idents.count(ident) for ident in set(idents)) == [5, 5]
+
+
+def test_what_finds_no_room_waits_its_turn() -> None:
+    running, most, order = 0, 0, []
+
+    async def work(number: int) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        order.append(number)
+        await asyncio.sleep(0)
+        running -= 1
+
+    with make(1, concurrency=3) as pool:
+        for future in [pool.submit(work, number) for number in range(50)]:
+            future.result(30)
+    assert most == 3
+    assert order == list(range(50))
+
+
+def test_a_map_of_coroutines_keeps_to_the_concurrency() -> None:
+    crowd = Crowd(6)
+    with make(2, concurrency=3) as pool:
+        assert len(list(pool.map(crowd.join, range(6), chunksize=6))) == 6
+    assert crowd.most == 6
+
+
+def test_what_a_coroutine_raises_is_raised_as_it_is(threads: Any) -> None:
+    async def leave() -> None:
+        raise SystemExit(3)
+
+    with pytest.raises(ValueError, match="in a coroutine"):
+        threads.submit(fail).result()
+    with pytest.raises(SystemExit):
+        threads.submit(leave).result()
+    with pytest.raises(ValueError, match="in a coroutine"):
+        list(threads.map(lambda: None, [])) + list(threads.starmap(fail, [()]))
+    assert threads.submit(echo, 7).result() == 7
+
+
+def test_partials_and_objects_that_give_coroutines_are_awaited(threads: Any) -> None:
+    class Caller:
+        async def __call__(self, value: int) -> int:
+            return await echo(value)
+
+    assert threads.submit(functools.partial(echo, 7)).result() == 7
+    assert threads.submit(Caller(), 8).result() == 8
+
+
+def test_cancelling_a_coroutine_under_way_cancels_it(threads: Any) -> None:
+    began, ended = threading.Event(), threading.Event()
+
+    async def work() -> None:
+        began.set()
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            ended.set()
+
+    future = threads.submit(work)
+    began.wait()
+    assert future.running()
+    assert future.cancel()
+    assert future.cancelled()
+    assert ended.wait(30)
+
+
+def test_cancelling_a_coroutine_that_waits_for_room_keeps_it_from_running() -> None:
+    ran: list[int] = []
+    go = threading.Event()
+
+    async def block() -> None:
+        await asyncio.to_thread(go.wait)
+
+    async def work(number: int) -> None:
+        ran.append(number)
+
+    with make(1, concurrency=1) as pool:
+        pool.submit(block)
+        futures = [pool.submit(work, number) for number in range(2000)]
+        assert all(future.cancel() for future in futures[:-1])
+        go.set()
+        futures[-1].result(30)
+    assert ran == [1999]
+
+
+def test_a_loops_thread_is_replaced_after_so_many_coroutines() -> None:
+    async def name() -> str:
+        return threading.current_thread().name
+
+    with make(1, concurrency=2, max_tasks=4) as pool:
+        names = [future.result(30) for future in [pool.submit(name) for _ in range(20)]]
+    assert len(set(names)) == 5
+    assert all(names.count(each) == 4 for each in names)
+
+
+def test_an_initializer_runs_in_a_loops_thread_and_breaks_the_pool_if_it_fails() -> None:
+    local = threading.local()
+
+    def prepare() -> None:
+        local.value = "ready"
+
+    async def look() -> str:
+        return local.value
+
+    def refuse() -> None:
+        raise ValueError("refused")
+
+    with make(initializer=prepare) as pool:
+        assert pool.submit(look).result(30) == "ready"
+    with make(1, initializer=refuse) as pool:
+        future = pool.submit(look)
+        with pytest.raises(concurrent.futures.BrokenExecutor):
+            future.result(30)
+        with pytest.raises(concurrent.futures.BrokenExecutor):
+            pool.submit(look)
+
+
+# -- the end -----------------------------------------------------------------------------------
+
+
+def test_a_block_waits_for_all_functions_and_coroutines() -> None:
+    with make() as pool:
+        futures = [pool.submit(echo, n) for n in range(50)] + [
+            pool.submit(abs, n) for n in range(50)
+        ]
+    assert all(future.done() for future in futures)
+    assert not any(thread.is_alive() for thread in pool._threads)
+    for call in (lambda: pool.submit(abs, 1), lambda: pool.submit(echo, 1)):
+        with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
+            call()
+
+
+def test_kill_withdraws_what_waits_and_cancels_coroutines() -> None:
+    began, go = threading.Semaphore(0), threading.Event()
+
+    async def sleep() -> None:
+        began.release()
+        await asyncio.sleep(3600)
+
+    pool = make(1)
+    running = pool.submit(lambda: (began.release(), go.wait()))
+    coroutine = pool.submit(sleep)
+    for _ in range(2):
+        assert began.acquire(timeout=30)
+    queued = pool.submit(abs, 1)
+    pool.kill()
+    assert queued.cancelled()
+    with pytest.raises(concurrent.futures.CancelledError):
+        coroutine.result(30)
+    assert not running.done()
+    go.set()
+    assert running.result(30)[1]
+    assert pool._join(30)
+
+
+def test_an_error_like_ctrl_c_in_a_block_does_not_wait() -> None:
+    began, go = threading.Event(), threading.Event()
+    with pytest.raises(KeyboardInterrupt), make(1) as pool:
+        running = pool.submit(lambda: (began.set(), go.wait()))
+        began.wait()
+        queued = [pool.submit(abs, 1) for _ in range(3)]
+        raise KeyboardInterrupt
+    assert all(future.cancelled() for future in queued)
+    assert running.running()
+    go.set()
+    assert pool._join(30)
+
+
+def test_an_asynchronous_block_waits_without_blocking_its_loop() -> None:
+    async def main() -> None:
+        go = threading.Event()
+        loop = asyncio.get_running_loop()
+        async with make(1) as pool:
+            future = pool.submit(go.wait)
+            loop.call_later(0.05, go.set)
+        assert future.done()
+        assert pool._is_gone()
+
+    asyncio.run(main())
+
+
+def test_a_pool_that_is_dropped_ends_its_coroutines_and_its_threads() -> None:
+    pool = make()
+    future = pool.submit(echo, 7)
+    threads = pool._threads
+    del pool
+    assert future.result(30) == 7
+    for thread in list(threads):
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def test_the_interpreter_waits_for_functions_and_coroutines_at_its_end() -> None:
+    program = """
+        import asyncio, os, time
+        import manyhands as mh
+        pool = mh.Pool(2, kind="thread")
+        async def work():
+            await asyncio.sleep(0.2)
+            os.write(1, b"pear\\n")
+        pool.submit(work)
+        pool.submit(lambda: (time.sleep(0.2), os.write(1, b"apple\\n")))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert sorted(done.stdout.split()) == ["apple", "pear"], done.stderr
+    assert done.stderr == ""
+
+
+# -- to_thread ---------------------------------------------------------------------------------
+
+
+def test_to_thread_runs_in_a_copy_of_the_context_and_gives_result_or_error() -> None:
+    async def main() -> None:
+        VARIABLE.set("main")
+        assert await mh.to_thread(VARIABLE.get) == "main"
+        assert await mh.to_thread(threading.get_ident) != threading.get_ident()
+        assert await mh.to_thread(int, "ff", base=16) == 255
+        with pytest.raises(ZeroDivisionError):
+            await mh.to_thread(divmod, 1, 0)
+        assert await asyncio.gather(*[mh.to_thread(abs, -n) for n in range(100)]) == list(
+            range(100)
+        )
+
+    asyncio.run(main())
+    asyncio.run(main())
