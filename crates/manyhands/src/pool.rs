@@ -34,7 +34,30 @@ const END: Duration = Duration::from_secs(5);
 /// is told to end with its parent (prctl(2), PR_SET_PDEATHSIG) or notices (its pipes close). It
 /// inherits the signal mask of the thread that built the pool.
 ///
-/// A task may have a pool of processes of its own; those end with the worker, however that ends.
+/// A task may have a pool of processes of its own; those end with the worker, however that ends:
+///
+/// ```standalone_crate
+/// use manyhands::{Pool, task};
+///
+/// #[task]
+/// fn square(n: u64) -> u64 {
+///     n * n
+/// }
+///
+/// #[task]
+/// fn sum_of_squares(most: u64) -> Result<u64, String> {
+///     let pool = Pool::builder().workers(2).build().map_err(|error| error.to_string())?;
+///     let squares: Result<Vec<_>, _> = pool.map(square, 0..=most).collect();
+///     Ok(squares.map_err(|error| error.to_string())?.iter().sum())
+/// }
+///
+/// fn main() -> manyhands::Result<()> {
+///     manyhands::init();
+///     let pool = Pool::builder().workers(1).build()?;
+///     assert_eq!(pool.submit(sum_of_squares, 3).wait()?, Ok(14));
+///     Ok(())
+/// }
+/// ```
 ///
 /// All methods take `&self`: a pool can be shared by reference, or in an `Arc`.
 ///
