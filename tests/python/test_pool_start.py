@@ -54,6 +54,10 @@ def blocked_signals() -> list[int]:
     return sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
 
 
+async def async_blocked_signals() -> list[int]:
+    return blocked_signals()
+
+
 def open_pool(method: str) -> int:
     state["pool"] = mh.Pool(1, start_method=method)  # type: ignore[arg-type]
     result: int = state["pool"].submit(tasks.square, 3).result()
@@ -86,9 +90,10 @@ def test_every_start_method_runs_everything(method: Any) -> None:
 def test_workers_block_no_signal(method: Any) -> None:
     """Else what a task starts is deaf to the end of its children, alarms and SIGTERM."""
     with mh.Pool(1, start_method=method) as pool:
-        assert pool.submit(blocked_signals).result() == []
-        pool.submit(tasks.leave, 1).exception()
-        assert pool.submit(blocked_signals).result() == []
+        for task in (blocked_signals, async_blocked_signals) * 2:
+            assert pool.submit(task).result() == []
+            if task is async_blocked_signals:
+                pool.submit(tasks.leave, 1).exception()
 
 
 @pytest.mark.parametrize("method", METHODS)

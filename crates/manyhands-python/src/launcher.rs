@@ -2,7 +2,7 @@
 
 use std::os::fd::{IntoRawFd, OwnedFd};
 
-use manyhands::process::{Child, Launched, Launcher};
+use manyhands::process::{Child, Launched, Launcher, NotLaunched};
 use manyhands::task::Exit;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -24,7 +24,7 @@ impl PythonLauncher {
 }
 
 impl Launcher for PythonLauncher {
-    fn launch(&mut self, worker: usize, control: OwnedFd) -> Result<Launched, String> {
+    fn launch(&mut self, worker: usize, control: OwnedFd) -> Result<Launched, NotLaunched> {
         let started = Python::try_attach(|py| -> PyResult<(u32, Py<PyAny>)> {
             // The Python side owns the descriptor from here on.
             let Some(object) = &self.object else {
@@ -42,7 +42,10 @@ impl Launcher for PythonLauncher {
             }),
             Some(Err(error)) => Err(Python::attach(|py| {
                 let value = error.value(py);
-                format!("{}: {value}", value.get_type())
+                let text = format!("{}: {value}", value.get_type());
+                // An OSError has a number.
+                let number = value.getattr("errno").and_then(|number| number.extract());
+                NotLaunched::new(text, number.ok())
             })),
             None => Err("the interpreter is ending".into()),
         }

@@ -29,7 +29,7 @@ fn main() -> manyhands::Result<()> {
     for (start, result) in (1..=10).zip(limited.map(steps_to_one, 1..=10)) {
         match result {
             Ok(steps) => println!("{start}: {steps} steps"),
-            Err(Error::TimedOut { ran }) => {
+            Err(Error::TimedOut { ran, .. }) => {
                 println!("{start}: still not there after {ran:?}");
                 endless.push(start);
             }

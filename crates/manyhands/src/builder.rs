@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use crate::board::Kind;
+use crate::board::{Kind, MAX_WORKERS};
 use crate::core::{Core, Describe};
 use crate::error::{Error, Result};
 use crate::pool::Pool;
 use crate::process::Config;
+use crate::sys::signals::SignalMask;
 use crate::tasks::{Encoder, Task};
 use crate::worker::{Initializer, Instructions, of_initializer};
 
@@ -58,22 +59,23 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// How many worker processes; by default one for each core that this process may use. At
-    /// most 256.
+    /// How many worker processes, from 1 to 256; by default one for each core that this process
+    /// may use.
     pub fn workers(mut self, workers: usize) -> Self {
         self.config.workers = workers;
         self
     }
 
-    /// How many `async fn` tasks each worker runs at once; by default 100. Plain functions run
-    /// one at a time.
+    /// How many `async fn` tasks each worker runs at once; at least 1, by default 100. Plain
+    /// functions run one at a time.
     pub fn concurrency(mut self, concurrency: usize) -> Self {
         self.concurrency = concurrency;
         self
     }
 
     /// After how many tasks a worker is replaced by a fresh one, against leaks in what tasks
-    /// call; by default never. It ends what it has begun, and others take over meanwhile.
+    /// call; at least 1, by default never. It ends what it has begun, and others take over
+    /// meanwhile.
     pub fn max_tasks(mut self, max_tasks: u64) -> Self {
         self.max_tasks = Some(max_tasks);
         self
@@ -142,10 +144,18 @@ impl Builder {
     ///
     /// # Errors
     /// [`Error::NotInitialized`] where [`init`](crate::init()) was not called;
-    /// [`Error::Io`] where the system gives no memory, descriptor, process or thread, or there
-    /// are more workers than a pool can have; [`Error::Unsupported`] for an initializer that is an
-    /// `async fn`.
+    /// [`Error::Setting`] for a number that is out of its range; [`Error::Io`] where the system
+    /// gives no memory, descriptor, process or thread; [`Error::Unsupported`] for an initializer
+    /// that is an `async fn`.
+    ///
+    /// ```
+    /// use manyhands::{Error, Pool};
+    ///
+    /// let built = Pool::builder().workers(1000).build();
+    /// assert_eq!(built.unwrap_err().to_string(), "`workers` must be from 1 to 256, not 1000");
+    /// ```
     pub fn build(self) -> Result<Pool> {
+        self.check()?;
         let (initializer, describe) = match self.initializer.transpose()? {
             Some((initializer, describe)) => (Some(initializer), Some(describe)),
             None => (None, None),
@@ -162,10 +172,23 @@ impl Builder {
         let instructions = Instructions {
             name: self.name,
             concurrency: self.concurrency,
-            max_tasks: self.max_tasks.map(|most| most.max(1)),
+            max_tasks: self.max_tasks,
+            signals: SignalMask::current().to_bits(),
             initializer,
         };
         Core::start(config, &instructions, describe).map(Pool::new)
+    }
+
+    fn check(&self) -> Result<()> {
+        let wrong = |name, range, value| Err(Error::Setting { name, range, value });
+        match (self.config.workers, self.concurrency, self.max_tasks) {
+            (workers, ..) if !(1..=MAX_WORKERS).contains(&workers) => {
+                wrong("workers", "from 1 to 256", workers as u64)
+            }
+            (_, 0, _) => wrong("concurrency", "1 or more", 0),
+            (.., Some(0)) => wrong("max_tasks", "1 or more", 0),
+            _ => Ok(()),
+        }
     }
 }
 

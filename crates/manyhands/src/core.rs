@@ -45,6 +45,7 @@ impl Core {
         let engine = process::Pool::start(config, Box::new(Reexec::new(start, receiver)))?;
         let bytes = postcard::to_allocvec(instructions).map_err(|error| Error::Encode {
             what: "the pool's settings",
+            task: None,
             why: error.to_string(),
         })?;
         // Without it no worker starts; the launcher keeps it.
@@ -115,6 +116,7 @@ impl Core {
             Ok(task) => Handle::of_process(self.clone(), task, F::decode, limits),
             Err(error) => Handle::failed(error),
         }
+        .named(F::NAME)
     }
 
     /// Waits until no worker is left; true when that is so.

@@ -1,7 +1,7 @@
 //! What can go wrong, for a pool and for a task.
 
-use std::io;
 use std::time::Duration;
+use std::{fmt, io};
 
 use crate::arena::ArenaError;
 use crate::panic::Panic;
@@ -39,7 +39,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///     Ok(())
 /// }
 /// ```
-#[derive(Debug, thiserror::Error)]
+///
+/// `Debug` shows the text as well, since that is what is printed when `main` returns an error.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A pool of processes was asked for in a program that did not call
@@ -68,6 +70,16 @@ pub enum Error {
     /// The pool's initializer failed: in every process, or in one of its threads.
     #[error("the pool's initializer failed: {0}")]
     Initializer(String),
+    /// A setting of a pool is out of its range.
+    #[error("`{name}` must be {range}, not {value}")]
+    Setting {
+        /// The method that sets it.
+        name: &'static str,
+        /// What it may be.
+        range: &'static str,
+        /// What it was.
+        value: u64,
+    },
     /// The system gave no memory, descriptor, process or thread.
     #[error("the system refused what a pool needs: {0}")]
     Io(#[from] io::Error),
@@ -81,10 +93,14 @@ pub enum Error {
     #[error("the task {0}")]
     Panicked(Panic),
     /// The task's worker died while it ran it. The pool has replaced the worker.
-    #[error(
-        "the worker process {pid} {exit} after it had run the task for {ran:?}; the pool goes \
-         on, and `pool.options().retries(n)` tries such a task again"
-    )]
+    ///
+    /// Either the task brought that about, or another that ran in the same worker, or somebody
+    /// outside (the system, where memory is short). With `stopped` it was the pool: it had to stop
+    /// a plain function, which only the end of its process does, and the worker ran this `async`
+    /// task beside it. [`Options::retries`](crate::Options::retries) tries such tasks again; a pool
+    /// of their own keeps them apart from functions that may be stopped.
+    #[error("{}", died(*pid, *exit, *ran, *stopped, *task, *attempts))]
+    #[non_exhaustive]
     WorkerDied {
         /// The process.
         pid: u32,
@@ -92,12 +108,21 @@ pub enum Error {
         exit: Exit,
         /// How long the task had run.
         ran: Duration,
+        /// Its pool killed it, to stop another task.
+        stopped: bool,
+        /// The task's path.
+        task: Option<&'static str>,
+        /// How many attempts were made, this one included.
+        attempts: u32,
     },
     /// The task took longer than its timeout, and was stopped.
-    #[error("the task was stopped after {ran:?}, as its timeout demands")]
+    #[error("the task{} was stopped after {ran:?}, as its timeout demands", quoted(*task))]
+    #[non_exhaustive]
     TimedOut {
         /// How long it had run.
         ran: Duration,
+        /// The task's path; a closure has none.
+        task: Option<&'static str>,
     },
     /// The task was withdrawn or stopped, by [`Handle::cancel`](crate::Handle::cancel), or with
     /// its pool, by `kill` or by being dropped.
@@ -107,21 +132,28 @@ pub enum Error {
     #[error("the task's outcome is lost: {0}; the pool goes on")]
     Lost(String),
     /// A value cannot be written as bytes, or found no memory.
-    #[error("{what} cannot be sent to another process: {why}")]
+    #[error("{what}{} cannot be sent to another process: {why}", of(*task))]
+    #[non_exhaustive]
     Encode {
         /// Which value.
         what: &'static str,
+        /// The task's path.
+        task: Option<&'static str>,
         /// What serde or the system says about it.
         why: String,
     },
     /// Bytes are not the value that they should be.
     #[error(
-        "{what} cannot be read back: {why}; its `Serialize` and `Deserialize` must describe the \
-         same data (postcard knows no `skip_serializing_if`, `flatten` or `untagged`)"
+        "{what}{} cannot be read back: {why}; its `Serialize` and `Deserialize` must describe \
+         the same data (postcard knows no `skip_serializing_if`, `flatten` or `untagged`)",
+        of(*task)
     )]
+    #[non_exhaustive]
     Decode {
         /// Which value.
         what: &'static str,
+        /// The task's path.
+        task: Option<&'static str>,
         /// What serde says about it.
         why: String,
     },
@@ -130,12 +162,94 @@ pub enum Error {
     OtherProcess,
 }
 
+fn quoted(task: Option<&str>) -> String {
+    task.map_or_else(String::new, |name| format!(" `{name}`"))
+}
+
+fn of(task: Option<&str>) -> String {
+    task.map_or_else(String::new, |name| format!(" (of `{name}`)"))
+}
+
+fn died(
+    pid: u32,
+    exit: Exit,
+    ran: Duration,
+    stopped: bool,
+    task: Option<&str>,
+    attempts: u32,
+) -> String {
+    let mut after = format!("after it had run the task{} for {ran:?}", quoted(task));
+    if attempts > 1 {
+        after += &format!(", which was attempt {attempts} of it");
+    }
+    match stopped {
+        true => format!(
+            "the worker process {pid} was killed by its pool {after}, to stop another task, a \
+             plain function that ran beside it"
+        ),
+        false => format!("the worker process {pid} {exit} {after}"),
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Self::NotInitialized => "NotInitialized",
+            Self::UnknownTask { .. } => "UnknownTask",
+            Self::Unsupported(_) => "Unsupported",
+            Self::Start(_) => "Start",
+            Self::Initializer(_) => "Initializer",
+            Self::Setting { .. } => "Setting",
+            Self::Io(_) => "Io",
+            Self::ShutDown => "ShutDown",
+            Self::Broken(_) => "Broken",
+            Self::Panicked(_) => "Panicked",
+            Self::WorkerDied { .. } => "WorkerDied",
+            Self::TimedOut { .. } => "TimedOut",
+            Self::Cancelled => "Cancelled",
+            Self::Lost(_) => "Lost",
+            Self::Encode { .. } => "Encode",
+            Self::Decode { .. } => "Decode",
+            Self::OtherProcess => "OtherProcess",
+        };
+        write!(f, "{name}: {self}")
+    }
+}
+
 impl Error {
     pub(crate) fn of_failure(what: &'static str, failure: Failure) -> Self {
         match failure {
-            Failure::Encode(why) => Self::Encode { what, why },
-            Failure::Decode(why) => Self::Decode { what, why },
+            Failure::Encode(why) => Self::Encode {
+                what,
+                task: None,
+                why,
+            },
+            Failure::Decode(why) => Self::Decode {
+                what,
+                task: None,
+                why,
+            },
         }
+    }
+
+    /// Which task it was that ended so.
+    pub(crate) fn of_task(mut self, name: Option<&'static str>) -> Self {
+        if let Self::WorkerDied { task, .. }
+        | Self::TimedOut { task, .. }
+        | Self::Encode { task, .. }
+        | Self::Decode { task, .. } = &mut self
+        {
+            *task = name;
+        }
+        self
+    }
+
+    /// How many attempts were made.
+    pub(crate) fn after(mut self, made: u32) -> Self {
+        if let Self::WorkerDied { attempts, .. } = &mut self {
+            *attempts = made;
+        }
+        self
     }
 
     /// `initializer` makes a text of what the runner said about an initializer that failed.
@@ -165,7 +279,7 @@ impl From<thread::Error> for Error {
         match error {
             thread::Error::Panicked(panic) => Self::Panicked(panic),
             thread::Error::Cancelled => Self::Cancelled,
-            thread::Error::TimedOut { ran } => Self::TimedOut { ran },
+            thread::Error::TimedOut { ran } => Self::TimedOut { ran, task: None },
             thread::Error::ShutDown => Self::ShutDown,
             thread::Error::Initializer(panic) => Self::Initializer(format!("it {panic}")),
             error @ thread::Error::Start(_) => Self::Start(error.to_string()),
@@ -177,6 +291,7 @@ impl From<ArenaError> for Error {
     fn from(error: ArenaError) -> Self {
         Self::Encode {
             what: "the task's input",
+            task: None,
             why: error.to_string(),
         }
     }

@@ -45,7 +45,11 @@ use crate::worker::outcome;
 /// }
 /// ```
 #[must_use = "a handle is the only way to the result; to let the task run unwatched, `drop` it"]
-pub struct Handle<T>(Inner<T>);
+pub struct Handle<T> {
+    inner: Inner<T>,
+    /// What it runs, if that has a name.
+    name: Option<&'static str>,
+}
 
 enum Inner<T> {
     Process(Submitted<T>),
@@ -75,7 +79,7 @@ impl<T> Handle<T> {
         decode: Decode<T>,
         limits: Limits,
     ) -> Self {
-        Self(Inner::Process(Submitted {
+        Self::new(Inner::Process(Submitted {
             core,
             task,
             decode,
@@ -84,17 +88,27 @@ impl<T> Handle<T> {
         }))
     }
 
+    fn new(inner: Inner<T>) -> Self {
+        Self { inner, name: None }
+    }
+
+    /// Its errors name the task.
+    pub(crate) fn named(mut self, name: &'static str) -> Self {
+        self.name = Some(name);
+        self
+    }
+
     pub(crate) fn of_thread(handle: thread::Handle<T>) -> Self {
-        Self(Inner::Thread(handle))
+        Self::new(Inner::Thread(handle))
     }
 
     pub(crate) fn failed(error: Error) -> Self {
-        Self(Inner::Failed(Some(error)))
+        Self::new(Inner::Failed(Some(error)))
     }
 
     /// The pool took no task, and will take none.
     pub(crate) fn is_refused(&self) -> bool {
-        match &self.0 {
+        match &self.inner {
             Inner::Process(_) => false,
             Inner::Thread(handle) => handle.is_refused(),
             Inner::Failed(error) => !matches!(
@@ -113,15 +127,17 @@ impl<T> Handle<T> {
     ///
     /// # Panics
     /// The result has been given already, by [`Handle::wait_timeout`].
+    #[track_caller]
     pub fn wait(self) -> Result<T> {
-        match self.0 {
-            Inner::Process(mut submitted) => {
-                submitted.block(None)?;
-                submitted.take()
-            }
+        let ended = match self.inner {
+            Inner::Process(mut submitted) => match submitted.block(None) {
+                Ok(_) => submitted.take(),
+                Err(error) => Err(error),
+            },
             Inner::Thread(handle) => handle.wait().map_err(Error::from),
             Inner::Failed(error) => Err(error.expect(TAKEN)),
-        }
+        };
+        ended.map_err(|error| error.of_task(self.name))
     }
 
     /// As [`Handle::wait`], at most for some time: `None` when that is over first; the task goes
@@ -154,8 +170,10 @@ impl<T> Handle<T> {
     ///
     /// # Panics
     /// It has given the result already.
+    #[track_caller]
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Result<T>> {
-        match &mut self.0 {
+        let name = self.name;
+        let ended = match &mut self.inner {
             Inner::Process(submitted) => match submitted.block(Some(timeout)) {
                 Ok(true) => Some(submitted.take()),
                 Ok(false) => None,
@@ -166,13 +184,14 @@ impl<T> Handle<T> {
                 Some(ended.map_err(Error::from))
             }
             Inner::Failed(error) => Some(Err(error.take().expect(TAKEN))),
-        }
+        };
+        ended.map(|result| result.map_err(|error| error.of_task(name)))
     }
 
     /// Has the task ended?
     #[must_use]
     pub fn is_done(&self) -> bool {
-        match &self.0 {
+        match &self.inner {
             Inner::Process(submitted) => submitted.is_done(),
             Inner::Thread(handle) => handle.is_done(),
             Inner::Failed(_) => true,
@@ -180,7 +199,8 @@ impl<T> Handle<T> {
     }
 
     /// Withdraws the task if it has not begun, and stops it if it runs: an `async fn` is dropped
-    /// when it next waits; a plain function's worker process is killed (and replaced). On a pool of
+    /// when it next waits; a plain function's worker process is killed (and replaced), and with it
+    /// the `async` tasks that run there: they end with [`Error::WorkerDied`]. On a pool of
     /// threads a function is told, see [`is_cancelled`](crate::is_cancelled). It ends with
     /// [`Error::Cancelled`], unless it ended just before. Returns at once.
     ///
@@ -204,7 +224,7 @@ impl<T> Handle<T> {
     /// }
     /// ```
     pub fn cancel(&self) {
-        match &self.0 {
+        match &self.inner {
             Inner::Process(submitted) => submitted.core.engine().stop(&submitted.task),
             Inner::Thread(handle) => handle.cancel(),
             Inner::Failed(_) => {}
@@ -235,7 +255,7 @@ impl<T> Handle<T> {
     /// }
     /// ```
     pub fn timeout(self, timeout: Duration) -> Self {
-        Self(match self.0 {
+        let inner = match self.inner {
             Inner::Process(mut submitted) => {
                 submitted.limits.timeout = Some(timeout);
                 let engine = submitted.core.engine();
@@ -244,7 +264,8 @@ impl<T> Handle<T> {
             }
             Inner::Thread(handle) => Inner::Thread(handle.timeout(timeout)),
             failed @ Inner::Failed(_) => failed,
-        })
+        };
+        Self { inner, ..self }
     }
 }
 
@@ -252,17 +273,18 @@ impl<T> Future for Handle<T> {
     type Output = Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
-        match &mut self.0 {
+        let polled = match &mut self.inner {
             Inner::Process(submitted) => submitted.poll(context),
             Inner::Thread(handle) => Pin::new(handle).poll(context).map_err(Error::from),
             Inner::Failed(error) => Poll::Ready(Err(error.take().expect(TAKEN))),
-        }
+        };
+        polled.map_err(|error| error.of_task(self.name))
     }
 }
 
 impl<T> fmt::Debug for Handle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match &self.0 {
+        let state = match &self.inner {
             Inner::Process(submitted) if submitted.task.is_done() => "ended",
             Inner::Process(submitted) if submitted.core.engine().is_running(&submitted.task) => {
                 "running"
@@ -273,7 +295,11 @@ impl<T> fmt::Debug for Handle<T> {
             Inner::Thread(_) => "waiting",
             Inner::Failed(_) => "not submitted",
         };
-        f.debug_tuple("Handle").field(&state).finish()
+        let mut shown = f.debug_struct("Handle");
+        if let Some(name) = self.name {
+            shown.field("task", &format_args!("{name}"));
+        }
+        shown.field("state", &format_args!("{state}")).finish()
     }
 }
 
@@ -302,10 +328,13 @@ impl<T> Submitted<T> {
     }
 
     /// The result of the task, which has ended.
+    #[track_caller]
     fn take(&mut self) -> Result<T> {
         self.stop_watching();
         let ended = self.task.take_outcome().expect(TAKEN);
-        outcome(ended, self.decode, self.core.describe())
+        let attempts = self.task.attempts();
+        let result = outcome(ended, self.decode, self.core.describe());
+        result.map_err(|error| error.after(attempts))
     }
 
     fn poll(&mut self, context: &Context<'_>) -> Poll<Result<T>> {

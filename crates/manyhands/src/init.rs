@@ -45,12 +45,13 @@ static INITIALIZED: OnceLock<()> = OnceLock::new();
 /// Two tasks cannot be told from one another: one file with a task was included twice.
 pub fn init() {
     registry();
+    // Before a worker goes to work: its tasks may make pools, too.
+    INITIALIZED.get_or_init(|| ());
     if let Ok(offer) = std::env::var(VARIABLE)
         && let Some(control) = stdin::take_socket()
     {
         worker::serve(control, parse(&offer));
     }
-    INITIALIZED.get_or_init(|| ());
 }
 
 /// How to write down where the instructions lie.

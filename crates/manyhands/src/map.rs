@@ -28,6 +28,9 @@ type Submit<I, T> = Box<dyn FnMut(I) -> Handle<T> + Send>;
 /// The results of [`Pool::map`](crate::Pool::map): an [`Iterator`], and by [`Map::stream`] a
 /// [`Stream`] for async code.
 ///
+/// Inputs are read by whoever asks for results, one before each result at the least: where the
+/// inputs come slowly, a result that has come meanwhile waits for the next input.
+///
 /// A task that fails is an item, `Err`, and the others go on. When this is dropped, what is under
 /// way is cancelled. When the pool takes no more tasks, the refusal is the last item.
 ///

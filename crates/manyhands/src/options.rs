@@ -67,7 +67,12 @@ impl<'a> Options<'a> {
 
     /// How long each attempt may take, from the moment at which it begins. One that takes longer
     /// is stopped: an `async fn` is dropped when it next waits, a plain function's worker process
-    /// is killed.
+    /// is killed. With [`Builder::stop_grace`](crate::Builder::stop_grace) the function is told
+    /// first, and may end by itself.
+    ///
+    /// With that process end the `async` tasks that run in it: as
+    /// [`Error::WorkerDied`](crate::Error::WorkerDied) with `stopped`. Give those retries, or a
+    /// pool of their own.
     ///
     /// On a pool of threads a plain function can only be told, see
     /// [`is_cancelled`](crate::is_cancelled); whoever waits gets
@@ -82,6 +87,8 @@ impl<'a> Options<'a> {
 
     /// How often a task is tried again after it panicked, after its worker died, and after its
     /// timeout. An `Err` that it returns is a result, and is not tried again.
+    /// Its worker's death counts whoever brought it about, so that nothing runs more often than is
+    /// said here.
     #[must_use]
     pub fn retries(mut self, retries: u32) -> Self {
         self.limits.retries = retries;
@@ -92,7 +99,7 @@ impl<'a> Options<'a> {
     pub fn submit<F: Task>(&self, _task: F, input: F::Input) -> Handle<F::Output> {
         match self.on {
             On::Processes(core) => core.submit::<F>(&input, self.limits),
-            On::Threads(pool) => threads::submit::<F>(pool, input, self.limits),
+            On::Threads(pool) => threads::submit::<F>(pool, input, self.limits).named(F::NAME),
         }
     }
 

@@ -10,6 +10,8 @@
 //! A program that replaces the hook later loses place and backtrace of its tasks' panics, and
 //! nothing else.
 
+mod backtrace;
+
 use std::any::Any;
 use std::backtrace::Backtrace;
 use std::cell::{Cell, RefCell};
@@ -58,11 +60,18 @@ impl Panic {
         self.0.location.as_deref()
     }
 
-    /// The calls that led to the panic, one frame or more; empty where there is no location.
+    /// The calls that led to the panic, innermost first, as far as the program has debug
+    /// information; empty where there is no location. The frames
+    /// of what raised and what caught the panic are left out, as far as they can be told.
+    ///
+    /// The panic hook has printed the panic where it happened, too: a worker's standard error is
+    /// the program's.
     #[must_use]
     pub fn backtrace(&self) -> &str {
         match &self.0.backtrace {
-            Trace::Captured(trace, text) => text.get_or_init(|| trace.to_string()),
+            Trace::Captured(trace, text) => {
+                text.get_or_init(|| backtrace::without_machinery(&trace.to_string()))
+            }
             Trace::Text(text) => text,
         }
     }
@@ -224,6 +233,18 @@ mod tests {
                 .backtrace()
                 .contains("a_panic_has_message_place_and_backtrace")
         );
+        for machinery in [
+            "force_capture",
+            "rust_begin_unwind",
+            "panic_fmt",
+            "panic::catch",
+        ] {
+            assert!(
+                !panic.backtrace().contains(machinery),
+                "{}",
+                panic.backtrace()
+            );
+        }
         let text = panic.to_string();
         assert!(text.starts_with("panicked at ") && text.ends_with(": number 7"));
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::builder::Builder;
 use crate::core::Core;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::handle::Handle;
 use crate::map::Map;
 use crate::options::Options;
@@ -23,6 +23,41 @@ const END: Duration = Duration::from_secs(5);
 /// A task that crashes, exits or is killed costs only itself: it ends with
 /// [`Error::WorkerDied`](crate::Error::WorkerDied), and a new worker takes the place of the old.
 /// Each worker runs one plain function at a time, and beside it many `async fn` tasks.
+///
+/// That holds where the pool itself ends a worker, too. A plain function can only be stopped
+/// ([`Options::timeout`], [`Handle::cancel`]) with its process, and with it end the `async` tasks
+/// that ran beside it: as [`Error::WorkerDied`](crate::Error::WorkerDied) with `stopped`, which
+/// says so. Let them be tried again ([`Options::retries`]), or keep functions that may be stopped
+/// in a pool of their own.
+///
+/// A program that a task starts is not the worker: it goes on when the worker is killed, unless it
+/// is told to end with its parent (prctl(2), PR_SET_PDEATHSIG) or notices (its pipes close). It
+/// inherits the signal mask of the thread that built the pool.
+///
+/// A task may have a pool of processes of its own; those end with the worker, however that ends:
+///
+/// ```standalone_crate
+/// use manyhands::{Pool, task};
+///
+/// #[task]
+/// fn square(n: u64) -> u64 {
+///     n * n
+/// }
+///
+/// #[task]
+/// fn sum_of_squares(most: u64) -> Result<u64, String> {
+///     let pool = Pool::builder().workers(2).build().map_err(|error| error.to_string())?;
+///     let squares: Result<Vec<_>, _> = pool.map(square, 0..=most).collect();
+///     Ok(squares.map_err(|error| error.to_string())?.iter().sum())
+/// }
+///
+/// fn main() -> manyhands::Result<()> {
+///     manyhands::init();
+///     let pool = Pool::builder().workers(1).build()?;
+///     assert_eq!(pool.submit(sum_of_squares, 3).wait()?, Ok(14));
+///     Ok(())
+/// }
+/// ```
 ///
 /// All methods take `&self`: a pool can be shared by reference, or in an `Arc`.
 ///
@@ -176,14 +211,19 @@ impl Pool {
         Options::of_processes(&self.core)
     }
 
-    /// Takes no more tasks, waits until all have ended, and until the workers have.
+    /// Takes no more tasks, waits until all have ended, and until the workers have. After
+    /// [`Pool::kill`] that is soon.
     ///
     /// # Errors
     /// The pool broke: what went wrong is what its tasks ended with.
     pub fn shutdown(self) -> Result<()> {
         self.core.engine().shutdown(false);
         self.core.wait_gone(None)?;
-        self.core.broken().map_or(Ok(()), Err)
+        match self.core.broken() {
+            // As its owner asked for.
+            None | Some(Error::Cancelled) => Ok(()),
+            Some(error) => Err(error),
+        }
     }
 
     /// Kills the workers, whatever they run. Tasks that have not ended are
@@ -237,9 +277,11 @@ impl Drop for Pool {
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let status = self.core.engine().status();
+        let living = status.workers.into_iter().filter(|(pid, _)| *pid != 0);
         f.debug_struct("Pool")
             .field("name", &self.core.name)
-            .field("workers", &status.workers)
+            .field("workers", &self.core.workers)
+            .field("processes", &living.collect::<Vec<_>>())
             .field("concurrency", &self.core.concurrency)
             .field("outstanding", &status.outstanding)
             .field("closed", &status.closed)

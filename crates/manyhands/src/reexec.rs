@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use crate::init::{self, Start};
-use crate::process::{Child, Function, Launched, Launcher};
+use crate::process::{Child, Function, Launched, Launcher, NotLaunched};
 use crate::task::Exit;
 
 /// This executable, also where it was replaced or removed meanwhile; see proc(5).
@@ -49,7 +49,7 @@ impl Reexec {
 }
 
 impl Launcher for Reexec {
-    fn launch(&mut self, _worker: usize, control: OwnedFd) -> Result<Launched, String> {
+    fn launch(&mut self, _worker: usize, control: OwnedFd) -> Result<Launched, NotLaunched> {
         let instructions = self.instructions()?;
         let mut command = Command::new(EXECUTABLE);
         if let Some(name) = std::env::args_os().next() {
@@ -64,7 +64,7 @@ impl Launcher for Reexec {
             .env(init::VARIABLE, init::offer(instructions.span()))
             .stdin(Stdio::from(control))
             .spawn()
-            .map_err(|error| format!("starting this program again: {error}"))?;
+            .map_err(|error| NotLaunched::refused("starting this program again", &error))?;
         Ok(Launched {
             pid: child.id(),
             child: Box::new(Process(child)),

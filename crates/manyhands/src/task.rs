@@ -100,10 +100,38 @@ impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code(code) => write!(f, "exited with status {code}"),
-            Self::Signal(signal) => write!(f, "was killed by signal {signal}"),
+            Self::Signal(signal) => match signal_name(*signal) {
+                Some(name) => write!(f, "was killed by {name} (signal {signal})"),
+                None => write!(f, "was killed by signal {signal}"),
+            },
             Self::Unknown => write!(f, "ended; its exit status was taken by somebody else"),
         }
     }
+}
+
+/// The names of the signals that end processes, see signal(7).
+fn signal_name(signal: i32) -> Option<&'static str> {
+    Some(match signal {
+        libc::SIGHUP => "SIGHUP",
+        libc::SIGINT => "SIGINT",
+        libc::SIGQUIT => "SIGQUIT",
+        libc::SIGILL => "SIGILL",
+        libc::SIGTRAP => "SIGTRAP",
+        libc::SIGABRT => "SIGABRT",
+        libc::SIGBUS => "SIGBUS",
+        libc::SIGFPE => "SIGFPE",
+        libc::SIGKILL => "SIGKILL",
+        libc::SIGUSR1 => "SIGUSR1",
+        libc::SIGSEGV => "SIGSEGV",
+        libc::SIGUSR2 => "SIGUSR2",
+        libc::SIGPIPE => "SIGPIPE",
+        libc::SIGALRM => "SIGALRM",
+        libc::SIGTERM => "SIGTERM",
+        libc::SIGXCPU => "SIGXCPU",
+        libc::SIGXFSZ => "SIGXFSZ",
+        libc::SIGSYS => "SIGSYS",
+        _ => return None,
+    })
 }
 
 /// A worker died while it ran a task.
@@ -115,6 +143,8 @@ pub struct Death {
     pub exit: Exit,
     /// How long the task had run.
     pub ran: Duration,
+    /// Its pool killed it, to stop another task that ran in the same worker.
+    pub stopped: bool,
 }
 
 /// Why a pool can run nothing more.
@@ -200,6 +230,8 @@ pub struct Task {
     timeout: AtomicU64,
     /// Attempts that may follow. Written under the desk's lock.
     retries: AtomicU32,
+    /// Attempts that were made again. Written under the desk's lock.
+    repeated: AtomicU32,
     inner: Mutex<Inner>,
 }
 
@@ -222,6 +254,7 @@ impl Task {
             place: AtomicU64::new(NOWHERE),
             timeout: AtomicU64::new(UNLIMITED),
             retries: AtomicU32::new(0),
+            repeated: AtomicU32::new(0),
             inner: Mutex::default(),
         };
         task.set_limits(limits);
@@ -239,6 +272,7 @@ impl Task {
             place: AtomicU64::new(NOWHERE),
             timeout: AtomicU64::new(UNLIMITED),
             retries: AtomicU32::new(0),
+            repeated: AtomicU32::new(0),
             inner: Mutex::default(),
         })
     }
@@ -296,6 +330,17 @@ impl Task {
 
     pub(crate) fn set_retries(&self, retries: u32) {
         self.retries.store(retries, Ordering::Relaxed);
+    }
+
+    /// Another attempt follows, one less may.
+    pub(crate) fn use_retry(&self, left: u32) {
+        self.set_retries(left - 1);
+        self.repeated.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often it was begun, as far as it ended.
+    pub(crate) fn attempts(&self) -> u32 {
+        self.repeated.load(Ordering::Relaxed) + 1
     }
 
     pub(crate) fn set_limits(&self, limits: Limits) {

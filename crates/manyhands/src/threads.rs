@@ -107,7 +107,7 @@ impl ThreadPool {
 
     /// As [`Pool::submit`](crate::Pool::submit); nothing is serialized.
     pub fn submit<F: Task>(&self, _task: F, input: F::Input) -> Handle<F::Output> {
-        submit::<F>(self.pool(), input, Limits::default())
+        submit::<F>(self.pool(), input, Limits::default()).named(F::NAME)
     }
 
     /// As [`Pool::map`](crate::Pool::map).

@@ -9,4 +9,6 @@ fn a_pool_without_init_says_what_to_add() {
     let text = error.to_string();
     assert!(text.contains("`manyhands::init();`"), "{text}");
     assert!(text.contains("`manyhands::testing::worker!();`"), "{text}");
+    // What is printed when `main` returns it.
+    assert_eq!(format!("{error:?}"), format!("NotInitialized: {text}"));
 }

@@ -68,6 +68,16 @@ pub enum ArenaError {
     Forked,
 }
 
+impl From<ArenaError> for io::Error {
+    /// The system's own error where there is one, with its number.
+    fn from(error: ArenaError) -> Self {
+        match error {
+            ArenaError::System(error) => error,
+            other => Self::other(other),
+        }
+    }
+}
+
 /// Why a [`SpanRef`] was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

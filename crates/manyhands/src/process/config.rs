@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::arena::ArenaError;
-use crate::board::WorkerPhase;
+use crate::board::{MAX_WORKERS, WorkerPhase};
 use crate::sys::cores;
 use crate::task::Broken;
 #[cfg(doc)]
@@ -46,7 +46,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            workers: cores::usable(),
+            workers: cores::usable().min(MAX_WORKERS),
             slots: 2048,
             grace: Duration::from_secs(5),
             stop_grace: [Duration::ZERO, Duration::from_secs(1)],

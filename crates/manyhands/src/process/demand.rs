@@ -76,7 +76,9 @@ impl Supervisor {
     /// No process is being made: whoever waits for that is told.
     fn tell_settled(&self) {
         let launching = |seat: &Seat| matches!(seat.worker, Worker::Launching);
-        if self.seats.iter().any(launching) || !self.postponed.is_empty() {
+        // Nobody is to wait for a shortage to end.
+        let postponed = !self.postponed.is_empty() && self.shortage.is_none();
+        if self.seats.iter().any(launching) || postponed {
             return;
         }
         let mut effects = Effects::default();

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::shared::Shared;
+use super::shortage::is_shortage;
 use super::supervisor::Event;
 use crate::sys::pidfd::{self, Process};
 use crate::sys::signals::spawn_without_signals;
@@ -20,13 +21,51 @@ pub trait Launcher: Send {
     /// Starts the process for place `worker`. In it, `control` is given to [`Seat::join`].
     ///
     /// # Errors
-    /// The process could not be started; the text tells the user why.
+    /// The process could not be started; says why, and whether that may pass.
     ///
     /// [`Seat::join`]: super::Seat::join
-    fn launch(&mut self, worker: usize, control: OwnedFd) -> Result<Launched, String>;
+    fn launch(&mut self, worker: usize, control: OwnedFd) -> Result<Launched, NotLaunched>;
 
     /// No process will be asked for any more, and all have been reaped.
     fn close(&mut self) {}
+}
+
+/// Why a process could not be started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotLaunched {
+    /// For the user.
+    pub text: String,
+    /// The system is short of something (descriptors, memory, processes): a pool that has had
+    /// workers tries again later.
+    pub short: bool,
+}
+
+impl NotLaunched {
+    /// With the system's number of the error, if it has one; see errno(3).
+    #[must_use]
+    pub fn new(text: String, errno: Option<i32>) -> Self {
+        let short = errno.is_some_and(is_shortage);
+        Self { text, short }
+    }
+
+    /// The system refused it; `doing` says what.
+    #[must_use]
+    pub fn refused(doing: &str, error: &io::Error) -> Self {
+        Self::new(format!("{doing}: {error}"), error.raw_os_error())
+    }
+}
+
+impl From<String> for NotLaunched {
+    /// For a reason that will not pass.
+    fn from(text: String) -> Self {
+        Self { text, short: false }
+    }
+}
+
+impl From<&str> for NotLaunched {
+    fn from(text: &str) -> Self {
+        Self::from(text.to_owned())
+    }
 }
 
 /// A process just started.
@@ -54,17 +93,22 @@ pub(super) enum Request {
     },
 }
 
-/// Holds a process that was just started; `None` where it has gone already. One that cannot be
-/// held, for want of a descriptor, cannot be watched: it is ended.
-fn watch(pid: u32) -> Option<Process> {
+/// A process that was just started, as the supervisor can watch it.
+pub(super) enum Watched {
+    Held(Process),
+    Gone,
+    /// For want of a descriptor it could not be held, and was ended.
+    Ended,
+}
+
+fn watch(pid: u32) -> Watched {
     match Process::open(pid) {
-        Ok(process) => Some(process),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => {
-            if error.raw_os_error() != Some(libc::ESRCH) {
-                pidfd::kill_by_number(pid);
-            }
-            None
+        Ok(process) => Watched::Held(process),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Watched::Gone,
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Watched::Gone,
+        Err(_) => {
+            pidfd::kill_by_number(pid);
+            Watched::Ended
         }
     }
 }
@@ -88,7 +132,7 @@ pub(super) fn start(
                             child,
                         }
                     }
-                    Err(text) => Event::NotStarted { worker, text },
+                    Err(why) => Event::NotStarted { worker, why },
                 },
                 Request::Reap { worker, mut child } => Event::Reaped {
                     worker,

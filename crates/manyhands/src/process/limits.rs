@@ -346,7 +346,7 @@ impl Desk {
     fn use_retry(&mut self, task: &Task) -> bool {
         let left = task.retries();
         if left > 0 {
-            task.set_retries(left - 1);
+            task.use_retry(left);
             self.retryable -= usize::from(left == 1);
         }
         left > 0

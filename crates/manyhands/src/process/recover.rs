@@ -36,6 +36,7 @@ impl Desk {
         }
         let epoch = self.epochs[worker];
         let doomed = self.doomed[worker].take();
+        let stopped = doomed.is_some() && exit == Exit::Signal(libc::SIGKILL);
         for index in 0..self.shadow.len() as u32 {
             let Some(task) = self.shadow[index as usize].task.clone() else {
                 continue;
@@ -50,7 +51,12 @@ impl Desk {
                 continue;
             }
             let ran = limits::ran(slot);
-            let death = Death { pid, exit, ran };
+            let death = Death {
+                pid,
+                exit,
+                ran,
+                stopped,
+            };
             // What it had not begun when its end was decided, it did not begin any more.
             let begun = |doomed: &Doomed| doomed.begun(index).is_some();
             match state.phase() {

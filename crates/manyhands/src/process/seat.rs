@@ -18,7 +18,7 @@ use crate::sys::channel::Channel;
 use crate::sys::event::{Event, Woken, wait_any};
 use crate::sys::forked::ProcessMark;
 use crate::sys::pidfd::{self, Process};
-use crate::sys::signals::spawn_without_signals;
+use crate::sys::signals::{SignalMask, spawn_without_signals};
 
 /// The worker's side of a pool.
 pub struct Seat {
@@ -142,6 +142,8 @@ impl Seat {
         first_coroutine: impl FnOnce() + Send + 'static,
     ) -> io::Result<()> {
         let seat = self.clone();
+        // What a coroutine starts must hear of signals, although the guard does not.
+        let signals = SignalMask::current();
         let mut lane = self.lane(Kind::Coroutine);
         // As in `ready`.
         self.board
@@ -155,7 +157,10 @@ impl Seat {
                 let name = String::from("manyhands-first");
                 if thread::Builder::new()
                     .name(name)
-                    .spawn(first_coroutine)
+                    .spawn(move || {
+                        signals.apply();
+                        first_coroutine();
+                    })
                     .is_err()
                 {
                     pidfd::kill_self();

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::failures::Use;
 use super::launch::{Child, Request};
 use super::notes::{Effects, Life};
+use super::shortage::{Shortage, is_shortage};
 use super::supervisor::Supervisor;
 use super::welcome::{self, Answer, Place};
 use crate::arena::{ArenaConfig, ArenaView, create_memfd};
@@ -45,6 +46,8 @@ pub(super) struct Seat {
     pub(super) worker: Worker,
     pub(super) control: Option<Channel>,
     pub(super) answered: bool,
+    /// It was ended at once, for want of a descriptor to watch it by.
+    pub(super) unwatched: bool,
     pub(super) since: Instant,
 }
 
@@ -65,8 +68,8 @@ impl Supervisor {
     pub(super) fn launch(&mut self, worker: usize) -> io::Result<()> {
         let shared = &*self.shared;
         let (control, theirs) = Channel::pair()?;
-        let outputs = create_memfd(&ArenaConfig::default()).map_err(io::Error::other)?;
-        let view = ArenaView::open(outputs.try_clone()?).map_err(io::Error::other)?;
+        let outputs = create_memfd(&ArenaConfig::default())?;
+        let view = ArenaView::open(outputs.try_clone()?)?;
         let entry = shared.board.worker(worker);
         let epoch = {
             let mut desk = shared.lock();
@@ -96,6 +99,7 @@ impl Supervisor {
             worker: Worker::Launching,
             control: Some(control),
             answered: false,
+            unwatched: false,
             since: Instant::now(),
         };
         self.request(Request::Launch {
@@ -114,6 +118,7 @@ impl Supervisor {
                     Some(Answer::Ready) => {
                         seat.answered = true;
                         seat.since = Instant::now();
+                        self.proven = true;
                         self.failures.ready();
                         self.initializer_error = None;
                     }
@@ -145,6 +150,7 @@ impl Supervisor {
             return;
         };
         let (answered, soon) = (seat.answered, seat.since.elapsed() < SOON);
+        let unwatched = std::mem::take(&mut seat.unwatched);
         seat.control = None;
         let shared = self.shared.clone();
         let retired = shared.board.phase(worker) == WorkerPhase::Retiring;
@@ -188,10 +194,10 @@ impl Supervisor {
             return;
         }
         let progress = self.tasks_ended();
-        let useful = cost || doomed || progress != self.progress || !soon || retired;
+        let useful = cost || doomed || unwatched || progress != self.progress || !soon || retired;
         self.progress = progress;
         let useful = match useful {
-            _ if !answered && !doomed => Use::None,
+            _ if !answered && !doomed && !unwatched => Use::None,
             true => Use::Some,
             false => Use::Ready,
         };
@@ -204,12 +210,26 @@ impl Supervisor {
                 )),
             });
         }
+        if unwatched {
+            return self.postpone(worker, "it could not be watched: no descriptor is left");
+        }
+        if let Some(shortage) = &mut self.shortage {
+            // It has left its descriptors, and its memory.
+            shortage.look_now();
+        }
         if !shared.config.on_demand {
             self.replace(worker);
         }
     }
 
     pub(super) fn replace(&mut self, worker: usize) {
+        if self
+            .shortage
+            .as_ref()
+            .is_some_and(|shortage| !shortage.is_due())
+        {
+            return self.postponed.push(worker);
+        }
         match self.launch(worker) {
             Ok(()) => {}
             // Descriptors on their way are limited, see unix(7). Those of others will arrive.
@@ -220,9 +240,23 @@ impl Supervisor {
             }
             Err(error) => {
                 let text = format!("no worker could be started: {error}");
-                self.give_up(Broken::Start(text));
+                match error.raw_os_error().is_some_and(is_shortage) && self.proven {
+                    true => self.postpone(worker, &text),
+                    false => self.give_up(Broken::Start(text)),
+                }
             }
         }
+    }
+
+    /// The system is short of what a worker needs: the place stays empty for a while. Others go
+    /// on; where there is none, and that lasts, callers get an answer.
+    pub(super) fn postpone(&mut self, worker: usize, why: &str) {
+        let alone = self.all_vacant();
+        let shortage = self.shortage.get_or_insert_with(Shortage::new);
+        if shortage.goes_on(alone) {
+            return self.give_up(Broken::Start(why.to_owned()));
+        }
+        self.postponed.push(worker);
     }
 
     /// Is there a worker that has not taken up its descriptors, as far as one knows?
@@ -232,7 +266,11 @@ impl Supervisor {
     }
 
     pub(super) fn launch_postponed(&mut self) {
-        if !self.postponed.is_empty() && self.may_launch() {
+        let waits = self
+            .shortage
+            .as_ref()
+            .is_some_and(|shortage| !shortage.is_due());
+        if !self.postponed.is_empty() && !waits && self.may_launch() {
             for worker in std::mem::take(&mut self.postponed) {
                 self.replace(worker);
             }

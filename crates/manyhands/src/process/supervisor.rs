@@ -17,14 +17,14 @@ use rustix::event::{PollFd, PollFlags};
 use super::SUPERVISOR_DOORBELL;
 use super::desk::Desk;
 use super::failures::Failures;
-use super::launch::{self, Child, Launcher, Request};
+use super::launch::{self, Child, Launcher, NotLaunched, Request, Watched};
 use super::notes::{Drainer, Effects, Life};
 use super::seats::{Seat, Worker};
 use super::shared::{Shared, WATCH};
+use super::shortage::Shortage;
 use crate::board::{Kind, watch};
 use crate::sys::clock;
 use crate::sys::event::wait_any;
-use crate::sys::pidfd::Process;
 use crate::sys::signals::spawn_without_signals;
 use crate::task::{Broken, Exit};
 
@@ -33,12 +33,12 @@ pub(super) enum Event {
     Started {
         worker: usize,
         pid: u32,
-        process: Option<Process>,
+        process: Watched,
         child: Box<dyn Child>,
     },
     NotStarted {
         worker: usize,
-        text: String,
+        why: NotLaunched,
     },
     Reaped {
         worker: usize,
@@ -60,8 +60,11 @@ pub(super) struct Supervisor {
     pub(super) killing: bool,
     /// The workers were told to end.
     pub(super) closing: bool,
-    /// Places whose worker waits for others to take up their descriptors.
+    /// Places whose worker waits for others to take up their descriptors, or for a shortage to end.
     pub(super) postponed: Vec<usize>,
+    /// Some worker of this pool has been ready: what keeps others from starting may pass.
+    pub(super) proven: bool,
+    pub(super) shortage: Option<Shortage>,
     /// Where each submission ring ended when the watch last looked.
     pub(super) seen: [u64; 2],
 }
@@ -73,6 +76,7 @@ pub(super) fn start(shared: Arc<Shared>, launcher: Box<dyn Launcher>) -> io::Res
         worker: Worker::Vacant,
         control: None,
         answered: false,
+        unwatched: false,
         since: Instant::now(),
     };
     let mut supervisor = Supervisor {
@@ -86,6 +90,8 @@ pub(super) fn start(shared: Arc<Shared>, launcher: Box<dyn Launcher>) -> io::Res
         killing: false,
         closing: false,
         postponed: Vec::new(),
+        proven: false,
+        shortage: None,
         seen: [0; 2],
         shared,
     };
@@ -173,7 +179,10 @@ impl Supervisor {
             .map(|end| end.saturating_duration_since(Instant::now()));
         let expires = shared.lock().sleep_until();
         let expires = expires.map(|end| Duration::from_nanos(end.saturating_sub(clock::now())));
-        let left = left.into_iter().chain(expires).min();
+        // Nothing is tried while the pool ends: then a time that is over must not end the sleep.
+        let waits = !self.postponed.is_empty() && self.may_launch();
+        let retry = self.shortage.as_ref().filter(|_| waits).map(Shortage::left);
+        let left = left.into_iter().chain(expires).chain(retry).min();
         if let Err(error) = wait_any(&mut fds, left) {
             unreachable!("poll on descriptors that are open: {error}");
         }
@@ -213,7 +222,8 @@ impl Supervisor {
                     .pid
                     .store(pid, Ordering::Relaxed);
                 match process {
-                    Some(process) => {
+                    Watched::Held(process) => {
+                        self.shortage = None;
                         self.seats[worker].worker = Worker::Alive {
                             pid,
                             process,
@@ -224,16 +234,20 @@ impl Supervisor {
                         }
                     }
                     // It has gone already, and its parent has taken note of that.
-                    None => {
-                        self.seats[worker].worker = Worker::Reaping { pid };
+                    Watched::Gone | Watched::Ended => {
+                        let seat = &mut self.seats[worker];
+                        seat.worker = Worker::Reaping { pid };
+                        seat.unwatched = matches!(process, Watched::Ended);
                         self.request(Request::Reap { worker, child });
                     }
                 }
             }
-            Event::NotStarted { worker, text } => {
+            Event::NotStarted { worker, why } => {
                 self.seats[worker].worker = Worker::Vacant;
-                if self.failures.not_started() {
-                    self.give_up(Broken::Start(text));
+                if why.short && self.proven {
+                    self.postpone(worker, &why.text);
+                } else if self.failures.not_started() {
+                    self.give_up(Broken::Start(why.text));
                 } else if self.may_launch() && !self.shared.config.on_demand {
                     self.replace(worker);
                 }

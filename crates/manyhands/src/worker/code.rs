@@ -33,10 +33,12 @@ fn error(code: u8, bytes: &[u8]) -> Error {
         },
         INPUT => Error::Decode {
             what: "the task's input",
+            task: None,
             why: text(bytes),
         },
         OUTPUT => Error::Encode {
             what: "the task's output",
+            task: None,
             why: text(bytes),
         },
         UNKNOWN => Error::UnknownTask { name: text(bytes) },
@@ -67,11 +69,14 @@ pub(crate) fn outcome<T>(
         Outcome::Ended { code, payload } => Err(error(code, &payload.into_bytes())),
         Outcome::Batch { .. } => Err(Error::Lost("a batch in a single task".into())),
         Outcome::Cancelled => Err(Error::Cancelled),
-        Outcome::TimedOut { ran } => Err(Error::TimedOut { ran }),
+        Outcome::TimedOut { ran } => Err(Error::TimedOut { ran, task: None }),
         Outcome::Died(death) => Err(Error::WorkerDied {
             pid: death.pid,
             exit: death.exit,
             ran: death.ran,
+            stopped: death.stopped,
+            task: None,
+            attempts: 1,
         }),
         Outcome::Lost(why) => Err(Error::Lost(why.as_ref().into())),
         Outcome::Broken(why) => Err(Error::of_broken(&why, initializer)),

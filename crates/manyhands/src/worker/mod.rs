@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::arena::SpanRef;
 use crate::process::Seat;
 use crate::sys::naming::name_thread;
-use crate::sys::signals::leave_interrupts_to_the_parent;
+use crate::sys::signals::{SignalMask, leave_interrupts_to_the_parent};
 use crate::tasks::{Source, registry};
 
 pub(crate) use code::{of_initializer, outcome};
@@ -37,6 +37,8 @@ pub(crate) struct Instructions {
     pub(crate) name: String,
     pub(crate) concurrency: usize,
     pub(crate) max_tasks: Option<u64>,
+    /// What the thread that made the pool blocks, as a [`SignalMask`].
+    pub(crate) signals: u64,
     pub(crate) initializer: Option<Initializer>,
 }
 
@@ -141,6 +143,9 @@ fn run(control: OwnedFd, instructions: Option<SpanRef>) -> io::Result<()> {
     let span = instructions.ok_or_else(no_instructions)?;
     let bytes = seat.look_up(span).map_err(io::Error::other)?.to_vec();
     let instructions: Instructions = postcard::from_bytes(&bytes).map_err(|_| no_instructions())?;
+    // The thread that starts workers blocks all signals. A program that a task starts inherits what
+    // is blocked here, and shall hear of Ctrl-C and of SIGTERM.
+    SignalMask::from_bits(instructions.signals).apply();
     name_thread(&format!("{}-{}", instructions.name, seat.worker()));
     if let Some(initializer) = &instructions.initializer
         && let Err(failed) = initialize(initializer)
@@ -153,7 +158,7 @@ fn run(control: OwnedFd, instructions: Option<SpanRef>) -> io::Result<()> {
     }
     let worker = Arc::new(Worker {
         seat: seat.clone(),
-        concurrency: instructions.concurrency.max(1),
+        concurrency: instructions.concurrency,
         left: AtomicU64::new(instructions.max_tasks.unwrap_or(u64::MAX)),
         coroutines: Mutex::new(Coroutines::NotBegun),
         coroutines_ended: Condvar::new(),

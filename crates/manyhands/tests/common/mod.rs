@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use manyhands::Kind;
-use manyhands::process::{Child, Config, Function, Launched, Launcher, Pool, Waited};
+use manyhands::process::{Child, Config, Function, Launched, Launcher, NotLaunched, Pool, Waited};
 use manyhands::task::{Exit, Limits, Outcome, Payload, Task};
 
 pub use proc::Watchdog;
@@ -56,7 +56,7 @@ pub fn alone(test: &str) -> bool {
 }
 
 impl Launcher for Reexec {
-    fn launch(&mut self, _worker: usize, control: OwnedFd) -> Result<Launched, String> {
+    fn launch(&mut self, _worker: usize, control: OwnedFd) -> Result<Launched, NotLaunched> {
         let descriptor = control.as_raw_fd();
         let mut command = this_binary("worker_entry");
         command

@@ -122,7 +122,7 @@ pub fn a_dropped_handle_lets_its_task_go_on<B: Backend>() {
 pub fn handles_and_pools_say_what_they_are_doing<B: Backend>() {
     let pool = B::start(1);
     let handle = pool.submit(spin, 100);
-    assert!(format!("{handle:?}").starts_with("Handle("));
+    assert!(format!("{handle:?}").starts_with("Handle { task: "));
     handle.wait().unwrap();
     assert!(format!("{pool:?}").contains("manyhands"), "{pool:?}");
 }

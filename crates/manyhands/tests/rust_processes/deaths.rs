@@ -57,6 +57,44 @@ fn a_death_takes_along_what_ran_beside_it_and_nothing_that_waited() {
 }
 
 #[test]
+fn a_coroutine_beside_a_function_that_is_stopped_is_told_that_its_pool_did_it() {
+    let _watchdog = watchdog();
+    let pool = Pool::builder().workers(1).build().unwrap();
+    for cancelled in [true, false] {
+        let beside = pool.submit(nap, 1_000_000);
+        // It has begun when a coroutine behind it has ended.
+        pool.submit(nap, 0).wait().unwrap();
+        if cancelled {
+            let function = pool.submit(sleep, 1_000_000);
+            while !format!("{function:?}").contains("running") {
+                thread::yield_now();
+            }
+            function.cancel();
+        } else {
+            let limited = pool.options().timeout(Duration::from_millis(20));
+            let end = limited.submit(sleep, 1_000_000).wait();
+            let name = "rust_processes::sleep";
+            assert!(
+                matches!(end, Err(Error::TimedOut { task: Some(task), .. }) if task == name),
+                "{end:?}"
+            );
+        }
+        let error = beside.wait().unwrap_err();
+        assert!(matches!(error, Error::WorkerDied { stopped: true, .. }));
+        let text = error.to_string();
+        assert!(text.contains("was killed by its pool"), "{text}");
+        assert!(!text.contains("signal"), "{text}");
+    }
+    // Another's kill is none of the pool's.
+    let beside = pool.submit(nap, 1_000_000);
+    pool.submit(nap, 0).wait().unwrap();
+    proc::signal(pool.submit(super::pid, ()).wait().unwrap(), libc::SIGKILL);
+    let error = beside.wait().unwrap_err();
+    assert!(matches!(error, Error::WorkerDied { stopped: false, .. }));
+    assert!(error.to_string().contains("SIGKILL (signal 9)"), "{error}");
+}
+
+#[test]
 fn a_task_whose_worker_dies_is_tried_again_where_that_is_allowed() {
     let _watchdog = watchdog();
     #[task]
@@ -72,6 +110,19 @@ fn a_task_whose_worker_dies_is_tried_again_where_that_is_allowed() {
     let pool = Pool::builder().workers(1).build().unwrap();
     let careful = pool.options().retries(1);
     assert_eq!(careful.submit(dies_at_first, marker).wait().unwrap(), 5);
+    let error = pool
+        .options()
+        .retries(2)
+        .submit(exit, 9)
+        .wait()
+        .unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, Error::WorkerDied { attempts: 3, .. }));
+    assert!(text.contains("exited with status 9"), "{text}");
+    assert!(
+        text.contains("::exit` for ") && text.ends_with("attempt 3 of it"),
+        "{text}"
+    );
     assert_eq!(end_of(careful.submit(exit, 9)), Exit::Code(9));
 }
 

@@ -1,8 +1,9 @@
 //! How workers are started, and what else may look like one.
 
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
-use manyhands::{Pool, task};
+use manyhands::{Error, Pool, task};
 
 use super::{double, watchdog};
 
@@ -90,12 +91,70 @@ fn workers_leave_ctrl_c_to_the_parent() {
 }
 
 #[test]
-fn workers_more_than_a_pool_can_have_are_refused() {
+fn settings_out_of_their_range_are_refused() {
+    let refused = |builder: manyhands::Builder, name: &str, text: &str| {
+        let error = builder.build().unwrap_err();
+        assert!(matches!(error, Error::Setting { name: found, .. } if found == name));
+        assert_eq!(error.to_string(), text);
+    };
     for workers in [0, 257] {
-        let built = Pool::builder().workers(workers).build();
-        let text = built.unwrap_err().to_string();
-        assert!(text.contains("workers must be from 1 to 256"), "{text}");
+        let text = format!("`workers` must be from 1 to 256, not {workers}");
+        refused(Pool::builder().workers(workers), "workers", &text);
     }
+    let text = "`concurrency` must be 1 or more, not 0";
+    refused(Pool::builder().concurrency(0), "concurrency", text);
+    let text = "`max_tasks` must be 1 or more, not 0";
+    refused(Pool::builder().max_tasks(0), "max_tasks", text);
+}
+
+/// What the calling thread blocks, and how a program that it starts ends by SIGTERM.
+fn signals() -> (String, Option<i32>) {
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+    let blocked = status.lines().find(|line| line.starts_with("SigBlk"));
+    let mut shell = Command::new("sh");
+    let ended = shell.args(["-c", "kill -TERM $$; exit 9"]).status();
+    (blocked.unwrap().to_owned(), ended.unwrap().signal())
+}
+
+#[task]
+fn signals_of_functions() -> (String, Option<i32>) {
+    signals()
+}
+
+#[task]
+async fn signals_of_coroutines() -> (String, Option<i32>) {
+    signals()
+}
+
+#[test]
+fn tasks_and_what_they_start_hear_of_the_signals_that_the_program_hears_of() {
+    let _watchdog = watchdog();
+    let expected = signals();
+    assert_eq!(expected.1, Some(libc::SIGTERM));
+    let pool = Pool::builder().workers(1).build().unwrap();
+    // The first worker and its replacement.
+    for _ in 0..2 {
+        let handle = pool.submit(signals_of_functions, ());
+        assert_eq!(handle.wait().unwrap(), expected);
+        let handle = pool.submit(signals_of_coroutines, ());
+        assert_eq!(handle.wait().unwrap(), expected);
+        pool.submit(super::abort, ()).wait().unwrap_err();
+    }
+}
+
+#[task]
+#[allow(unsafe_code)]
+fn terminated() {
+    // SAFETY: sends a signal, which ends this process; touches no memory.
+    unsafe { libc::raise(libc::SIGTERM) };
+}
+
+#[test]
+fn a_worker_is_ended_by_sigterm() {
+    let _watchdog = watchdog();
+    let pool = Pool::builder().workers(1).build().unwrap();
+    let text = pool.submit(terminated, ()).wait().unwrap_err().to_string();
+    assert!(text.contains("was killed by SIGTERM (signal 15)"), "{text}");
 }
 
 #[test]

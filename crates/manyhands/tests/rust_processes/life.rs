@@ -228,6 +228,16 @@ fn a_task_may_have_a_pool_which_ends_with_its_worker() {
 }
 
 #[test]
+fn a_pool_that_was_killed_shuts_down_well() {
+    let _watchdog = watchdog();
+    let pool = Pool::builder().workers(1).build().unwrap();
+    let handle = pool.submit(sleep, 1_000_000);
+    pool.kill();
+    assert!(matches!(handle.wait(), Err(Error::Cancelled)));
+    pool.shutdown().unwrap();
+}
+
+#[test]
 fn a_pool_that_is_dropped_has_left_no_process() {
     let _watchdog = watchdog();
     for _ in 0..5 {

@@ -245,6 +245,9 @@ fn values_that_do_not_travel_are_errors_of_their_task() {
         ),
         "{input:?}"
     );
+    let text = input.to_string();
+    let task = "the task's input (of `rust_processes::values::takes`)";
+    assert!(text.starts_with(task), "{text}");
     let output = pool.submit(gives, ()).wait().unwrap_err();
     assert!(
         matches!(
