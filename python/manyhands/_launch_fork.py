@@ -9,7 +9,7 @@ import struct
 from multiprocessing import connection
 
 from manyhands import _worker
-from manyhands._launch import signal_mask, workers_mask
+from manyhands._server import signal_mask, workers_mask
 from manyhands._spec import Handover, WorkerSpec
 
 TYPE_CHECKING = False  # as in `typing`, which takes long to import

@@ -132,6 +132,11 @@ class Pool(PoolBase, Mapping, concurrent.futures.Executor, metaclass=PoolType):
         if method not in START_METHODS:
             raise ValueError(f"start_method must be one of {START_METHODS}, not {method!r}")
 
+        if method == "forkserver":
+            from manyhands._server import warm_up
+
+            # The rest is imported while it starts.
+            warm_up()
         from manyhands._launch import make_launcher
         from manyhands._spec import WorkerSpec
 

@@ -48,6 +48,9 @@ def _clear_away() -> None:
 
 atexit.register(_clear_away)
 
+# Each worker compiles the main module, and the compiler's first run in a process takes long.
+compile("", "<template>", "exec")
+
 while signal.SIGINT in signal.sigpending():
     signal.sigwait({signal.SIGINT})
 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

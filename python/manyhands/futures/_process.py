@@ -144,6 +144,11 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
                 raise RuntimeError("cannot schedule new futures after shutdown")
             if _interpreter_ends.is_set():
                 raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+            if self._start_method == "forkserver":
+                from manyhands._server import warm_up
+
+                # The rest is imported while it starts.
+                warm_up()
             from manyhands._launch import make_launcher
             from manyhands._pickling import main_is_importable
             from manyhands._spec import WorkerSpec
