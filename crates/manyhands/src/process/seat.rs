@@ -151,6 +151,14 @@ impl Seat {
             .set_searching(self.worker());
         spawn_without_signals("manyhands-guard".into(), move || {
             if seat.watch_parent(Some(&mut lane)) {
+                if seat.is_closing() {
+                    // Nobody waits for this lane: an event loop that starts only to end would
+                    // keep the process for as long as that takes.
+                    lane.busy();
+                    drop(lane);
+                    seat.watch_parent(None);
+                    return;
+                }
                 drop(lane);
                 // It may wait for what the program holds, which this thread must not. Without a
                 // thread for it the coroutines would wait for ever: better a worker that died.
