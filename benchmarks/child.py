@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import bars
+import executors
 import floors
 import measures
 from measures import Effort, Numbers
@@ -24,6 +25,8 @@ MEASURES: dict[str, Callable[[System, Effort], Numbers]] = {
     "first": measures.first,
     "coroutines": measures.coroutines,
     "coroutine_roundtrip": measures.coroutine_roundtrip,
+    "executor_map": executors.executor_map,
+    "program": executors.program,
     "idle": bars.idle,
     "stream": bars.stream,
     "cost": bars.cost,

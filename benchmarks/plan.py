@@ -6,14 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from systems import Awaited, Blocking, System
+from systems_drop_in import METHODS, drop_in
 from systems_manyhands import OUR_THREADS, OUR_THREADS_AWAITED, OURS, OURS_AWAITED
 
 STARTED_OTHERWISE = ("manyhands (fork)", "manyhands (spawn)")
+DROP_INS = tuple(map(drop_in, METHODS))
+STDLIB_EXECUTORS = tuple(f"ProcessPoolExecutor ({method})" for method in METHODS)
 
 
 def functions(system: System) -> bool:
     """Systems whose steady state is compared: ours with its default start method only."""
-    return system.name not in STARTED_OTHERWISE
+    return system.name not in STARTED_OTHERWISE and system.name not in DROP_INS
 
 
 def processes(system: System) -> bool:
@@ -21,9 +24,19 @@ def processes(system: System) -> bool:
     return functions(system) and not system.in_process
 
 
-def everyone(_system: System) -> bool:
+def everyone(system: System) -> bool:
     """Systems whose start is compared: ours with each start method."""
-    return True
+    return system.name not in DROP_INS
+
+
+def executors(system: System) -> bool:
+    """The standard library's executors of processes, and the drop-in for them."""
+    return system.name in STDLIB_EXECUTORS or system.name in DROP_INS
+
+
+def executors_by(method: str) -> Callable[[System], bool]:
+    """Those with one start method."""
+    return lambda system: executors(system) and system.name.endswith(f"({method})")
 
 
 def threads(system: System) -> bool:
@@ -157,6 +170,53 @@ SUBJECTS = [
         awaited_threads,
         OUR_THREADS_AWAITED,
     ),
+    Subject(
+        "executor",
+        "throughput",
+        "tasks_per_s",
+        "Executors: no-op functions, submit all, then read all",
+        "tasks/s",
+        True,
+        executors,
+        drop_in("forkserver"),
+    ),
+    Subject(
+        "executor_map",
+        "executor_map",
+        "single_per_s",
+        "Executors: `map`, default chunksize",
+        "items/s",
+        True,
+        executors,
+        drop_in("forkserver"),
+    ),
+    Subject(
+        "executor_chunks",
+        "executor_map",
+        "chunked_per_s",
+        "Executors: `map`, chunksize 500",
+        "items/s",
+        True,
+        executors,
+        drop_in("forkserver"),
+    ),
+    *(
+        Subject(
+            f"{number}_{method}",
+            "program",
+            number,
+            f"Executors ({method}): {title}",
+            "ms",
+            False,
+            executors_by(method),
+            drop_in(method),
+        )
+        for method in METHODS
+        for number, title in (
+            ("first_ms", "from the start of a program to its first result"),
+            ("second_ms", "a program's second executor, to its first result"),
+        )
+    ),
 ]
 
 OWN_MEASURES = {
@@ -167,11 +227,6 @@ OWN_MEASURES = {
     "floors": "what no pool can beat here",
 }
 
-STDLIB_EXECUTORS = (
-    "ProcessPoolExecutor (fork)",
-    "ProcessPoolExecutor (spawn)",
-    "ProcessPoolExecutor (forkserver)",
-)
 THREADS_AWAITED = ("ThreadPoolExecutor, awaited",)
 NULL_EXECUTOR = ("an executor that only calls, awaited",)
 MP_POOL = ("multiprocessing.Pool.apply_async",)
@@ -214,6 +269,18 @@ BARS = [
         THREADS_AWAITED,
         1.5,
         "one `await run_in_executor`: ThreadPoolExecutor",
+    ),
+    Bar("executor", STDLIB_EXECUTORS, 20, "drop-in, no-op functions: ProcessPoolExecutor"),
+    Bar("executor_map", STDLIB_EXECUTORS, 20, "drop-in, `map`: ProcessPoolExecutor"),
+    Bar("executor_chunks", STDLIB_EXECUTORS, 1.5, "drop-in, `map` in chunks: ProcessPoolExecutor"),
+    *(
+        Bar(f"first_ms_{method}", (executor,), 1, f"drop-in, a program's first result: {executor}")
+        for method, executor in zip(METHODS, STDLIB_EXECUTORS, strict=True)
+    ),
+    *(
+        Bar(f"second_ms_{method}", (executor,), 3, f"drop-in, the second executor: {executor}")
+        for method, executor in zip(METHODS, STDLIB_EXECUTORS, strict=True)
+        if method != "fork"
     ),
 ]
 

@@ -95,9 +95,15 @@ COROUTINE_FORM: dict[Callable[..., Any], Callable[..., Any]] = {
 
 def all_systems() -> dict[str, System]:
     """Every system by its name, ours first."""
+    import systems_drop_in
     import systems_manyhands
     import systems_peers
     import systems_stdlib
 
-    classes = [*systems_manyhands.SYSTEMS, *systems_stdlib.SYSTEMS, *systems_peers.SYSTEMS]
+    classes = [
+        *systems_manyhands.SYSTEMS,
+        *systems_drop_in.SYSTEMS,
+        *systems_stdlib.SYSTEMS,
+        *systems_peers.SYSTEMS,
+    ]
     return {system.name: system() for system in classes}

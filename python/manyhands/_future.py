@@ -244,12 +244,16 @@ thread_hubs = ThreadHubs()
 
 
 def thread_door(loop: asyncio.AbstractEventLoop) -> ThreadDoor | None:
-    """The door of a running loop to threads; `None` if that loop can watch no descriptors."""
+    """The door of a running loop to threads; `None` if that loop watches no descriptors."""
     hub = thread_hubs.get(loop)
     if hub is None:
         try:
             hub = Hub(ThreadDoor(weakref.ref(loop)), thread_hubs, loop)
         except NotImplementedError:
+            return None
+        # A loop may also say that it does, and not do it: with a mock for its `_add_reader`, say.
+        selector = getattr(loop, "_selector", None)
+        if selector is not None and hub._door.fileno() not in selector.get_map():
             return None
         thread_hubs[loop] = hub
     door = hub._door

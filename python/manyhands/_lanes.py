@@ -144,7 +144,7 @@ class Lane:
             asyncio.set_event_loop(None)
             self.lanes.forget(self)
             self.loop.close()
-            self.counted()
+            self.counted.done()
 
     def begin(self) -> None:
         """Begins the job that waits longest, in the loop's thread."""
@@ -245,7 +245,7 @@ class Lanes:
                     raise
         finally:
             # A lane has a count of its own.
-            counted()
+            counted.done()
 
     def _give_or_keep(self, job: Job, counted: Counted) -> Lane | None:
         """To the lane with the fewest, or to those that wait; gives a lane to be started."""
@@ -279,7 +279,7 @@ class Lanes:
         except BaseException:
             self.forget(lane)
             lane.loop.close()
-            lane.counted()
+            lane.counted.done()
             raise
 
     def go_on(self, lane: Lane) -> None:

@@ -121,9 +121,31 @@ def descriptors() -> dict[int, str]:
 
 
 def shared_memory() -> dict[int, str]:
-    """What a pool or a test could have put into /dev/shm, by inode."""
-    files = (file for file in os.scandir("/dev/shm") if file.name.startswith(SHARED_MEMORY))
-    return {file.inode(): file.path for file in files}
+    """What a pool or a test could have put into /dev/shm, by inode.
+
+    Others may run tests as well: what a living process has mapped that is none of ours, is theirs.
+    """
+    files = {
+        file.inode(): file.path
+        for file in os.scandir("/dev/shm")
+        if file.name.startswith(SHARED_MEMORY)
+    }
+    if files:
+        ours = {os.getpid(), *processes(), *_helper("_forkserver_pid"), *_helper("_pid")}
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdecimal() and int(entry.name) not in ours:
+                for inode in mapped_shared_memory(entry):
+                    files.pop(inode, None)
+    return files
+
+
+def mapped_shared_memory(process: Path) -> set[int]:
+    """The files of /dev/shm that a process has mapped, by inode: a semaphore's was named later."""
+    try:
+        lines = (process / "maps").read_text(errors="replace").splitlines()
+    except OSError:  # ended meanwhile, or somebody else's
+        return set()
+    return {int(line.split()[4]) for line in lines if " /dev/shm/" in line}
 
 
 def _helper(attribute: str) -> list[int]:

@@ -299,8 +299,7 @@ def test_workers_find_the_main_module_and_the_patch(tmp_path: Path, method: str,
     assert plain([*words, method], tmp_path) == (wanted, "theirs\n", 0)
 
 
-def test_a_script_of_the_same_name_as_the_command_line_runs(tmp_path: Path) -> None:
-    """By the console script, whose directory must not stay on the path."""
+def test_the_console_script_leaves_its_directory_off_the_path(tmp_path: Path) -> None:
     script = tmp_path / "bin" / "manyhands"
     script.parent.mkdir()
     script.write_text("import sys\nfrom manyhands._cli import main\nsys.exit(main())\n")

@@ -418,11 +418,21 @@ def test_a_reloaded_module_is_patched_again(tmp_path: Path) -> None:
 
 def test_other_pools_of_ours_work_while_patched(tmp_path: Path) -> None:
     program = """
-        import manyhands
+        import asyncio, manyhands
         manyhands.patch()
         from concurrent.futures import ThreadPoolExecutor
+
+        async def main(pool):
+            loop = asyncio.get_running_loop()
+            loop.set_default_executor(pool)
+            assert await loop.run_in_executor(None, abs, -3) == 3
+            assert await manyhands.to_thread(abs, -3) == 3
+
         if __name__ == "__main__":
             with manyhands.Pool(1) as pool:
                 assert pool.submit(abs, -3).result() == 3
+            with manyhands.Pool(1, kind="thread") as pool:
+                assert pool.submit(abs, -3).result() == 3
+                asyncio.run(main(pool))
     """
     run(program, tmp_path)

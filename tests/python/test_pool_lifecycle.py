@@ -38,7 +38,6 @@ def make_big() -> Big:
         ({"max_tasks": 0}, ValueError, "max_tasks must be at least 1"),
         ({"max_tasks": 2.0}, TypeError, "max_tasks must be an integer"),
         ({"start_method": "teleport"}, ValueError, "start_method must be one of"),
-        ({"kind": "thread"}, ValueError, "not available yet"),
         ({"kind": "fibre"}, ValueError, "kind must be"),
         ({"initializer": 5}, TypeError, "initializer must be callable"),
     ],

@@ -284,6 +284,23 @@ def test_a_loop_that_can_watch_no_descriptor_goes_the_ordinary_way(
         assert runner.run(main()) == 7
 
 
+def test_a_loop_that_only_seems_to_watch_goes_the_ordinary_way(
+    executor: ThreadPoolExecutor,
+) -> None:
+    """As tests of asyncio have it, with a mock for the method that watches."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert await asyncio.wait_for(loop.run_in_executor(executor, abs, -7), 60) == 7
+
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        loop: Any = runner.get_loop()
+        loop._add_reader = lambda *_: None
+        runner.run(main())
+        del loop._add_reader
+        runner.run(main())
+
+
 def test_a_loops_descriptor_goes_with_the_loop(executor: ThreadPoolExecutor) -> None:
     async def main() -> weakref.ref[Any]:
         loop = asyncio.get_running_loop()

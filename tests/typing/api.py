@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, assert_type
 
 import manyhands as mh
-from manyhands.futures import ThreadPoolExecutor
+from manyhands.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 
 def square(x: int) -> int:
@@ -185,6 +185,17 @@ async def as_an_executor(pool: mh.Pool) -> None:
     assert_type(list(executor.map(square, [1])), list[int])
     loop = asyncio.get_running_loop()
     assert_type(await loop.run_in_executor(pool, square, 3), int)
+
+
+def drop_in() -> None:
+    with ProcessPoolExecutor(2, on_worker_death="break") as executor:
+        assert_type(executor, ProcessPoolExecutor)
+        assert_type(executor.submit(square, 3), mh.Future[int])
+        assert_type(executor.submit(fetch, "u", retries=2), mh.Future[bytes])
+        assert_type(list(executor.map(square, [1, 2], chunksize=2)), list[int])
+        standard: concurrent.futures.ProcessPoolExecutor = executor
+        print(standard)
+    ProcessPoolExecutor(on_worker_death="weep")  # type: ignore[arg-type]
 
 
 def errors(error: BaseException) -> None:

@@ -384,11 +384,11 @@ impl Watching {
     }
 
     fn set(&self, waker: &Waker) {
-        let mut known = self.lock();
-        if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            let before = known.replace(waker.clone());
-            drop(known);
-            // It may run the executor's code.
+        let is_known = |known: &Waker| known.will_wake(waker);
+        if !self.lock().as_ref().is_some_and(is_known) {
+            // To clone or drop it may run the executor's code, so neither is done under the lock.
+            let waker = waker.clone();
+            let before = self.lock().replace(waker);
             drop(before);
         }
     }

@@ -367,7 +367,9 @@ impl<T> AsCompleted<T> {
 
     fn poll(&mut self, context: &Context<'_>) -> Poll<Option<Result<T>>> {
         // Written down first: whatever is woken from now on wakes this.
-        let before = self.woken.lock().waker.replace(context.waker().clone());
+        // Cloned without the lock, as that may run code of a stranger's.
+        let waker = context.waker().clone();
+        let before = self.woken.lock().waker.replace(waker);
         drop(before);
         match self.take() {
             Some(result) => Poll::Ready(Some(result)),

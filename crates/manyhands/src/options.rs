@@ -77,7 +77,8 @@ impl<'a> Options<'a> {
     /// On a pool of threads a plain function can only be told, see
     /// [`is_cancelled`](crate::is_cancelled); whoever waits gets
     /// [`Error::TimedOut`](crate::Error::TimedOut) all the same. The timeout is there for all
-    /// attempts together.
+    /// attempts together. It is enforced by whoever waits for the handle, or awaits it; while nobody
+    /// does, the task goes on.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.limits.timeout = Some(timeout);

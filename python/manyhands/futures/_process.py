@@ -27,7 +27,8 @@ from manyhands._future import Future
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from typing import Any, Literal, ParamSpec, TypeVar
+    from collections.abc import Coroutine
+    from typing import Any, Literal, ParamSpec, TypeVar, overload
 
     from manyhands._future import Hub
     from manyhands.futures._workers import Manager
@@ -180,7 +181,13 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
 
     if TYPE_CHECKING:
 
+        @overload
+        def submit(
+            self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+        ) -> Future[T]: ...
+        @overload
         def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any: ...
 
     else:
 
@@ -240,14 +247,35 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
             raise TypeError("buffersize must be an integer or None")
         if buffersize is not None and buffersize < 1:
             raise ValueError("buffersize must be None or > 0")
-        from manyhands.futures._process_map import Chunks, Singles, results
+        from manyhands.futures._process_map import Batches, Chunks, Singles, results
 
         deadline = None if timeout is None else timeout + time.monotonic()
-        rows = zip(*iterables, strict=False)
+        rows: Iterator[Any] = zip(*iterables, strict=False)
         if chunksize == 1:
             return results(Singles(self, fn), rows, deadline, buffersize)
-        chunks = Chunks(self, fn, len(iterables) == 1, chunksize)
+        form = Batches if self._runs_on_loops(fn) else Chunks
+        one = len(iterables) == 1
+        chunks = form(self, fn, one, chunksize)
+        rows = iter(iterables[0]) if one else rows
         return itertools.chain.from_iterable(results(chunks, rows, deadline, buffersize))
+
+    def _submit_method(self) -> Callable[..., Future[Any]]:
+        """`submit` for many calls: the native method, unless a subclass has its own."""
+        if type(self).submit is not ProcessPoolExecutor.submit:
+            return self.submit
+        if not self._begun:
+            self._begin()
+        native: Callable[..., Future[Any]] = super().submit
+        return native
+
+    def _runs_on_loops(self, fn: Callable[..., Any]) -> bool:
+        if not self._begun:
+            self._begin()
+        try:
+            return self._is_coroutine(fn)
+        except Exception:
+            # It cannot be shipped: what is submitted will say so.
+            return False
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no more tasks, and ends the workers when those submitted have ended.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from manyhands._errors import Account
 
-__all__ = ["Errors"]
+__all__ = ["Errors", "rebuild"]
 
 ABRUPTLY = (
     "A process in the process pool was terminated abruptly while the future was running or pending."
@@ -27,7 +27,8 @@ def _cause(text: str) -> _RemoteTraceback:
     return _RemoteTraceback(f'\n"""\n{text}"""')  # type: ignore[arg-type]  # typeshed has it wrong
 
 
-def _rebuild(account: Account) -> BaseException:
+def rebuild(account: Account) -> BaseException:
+    """The exception that an account tells of, with a cause as the standard library has it."""
     error = _errors.rebuild(account)
     cause = error.__cause__
     if isinstance(cause, _errors.RemoteTraceback):
@@ -49,7 +50,7 @@ class Errors:
     def __init__(self, breaks: bool) -> None:
         self._breaks = breaks
 
-    rebuild = staticmethod(_rebuild)
+    rebuild = staticmethod(rebuild)
     describe = staticmethod(_errors.describe)
 
     def refused(self, error: BaseException) -> Future[Any]:
@@ -95,7 +96,7 @@ class Errors:
             error = InitializerFailed(
                 f"the initializer failed in every worker: {account[1]}: {account[2]}"
             )
-        error.__cause__ = _rebuild(account)
+        error.__cause__ = rebuild(account)
         return error
 
     def pool_broken_at_start(self, text: str, submitted: bool) -> BrokenProcessPool:

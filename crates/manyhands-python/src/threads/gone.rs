@@ -51,7 +51,7 @@ impl Gone {
     }
 }
 
-/// A thread that counts until this is called.
+/// A thread that counts until it says that it is done.
 #[pyclass(frozen, module = "manyhands._engine")]
 pub(crate) struct Counted(Mutex<Option<OneMore>>);
 
@@ -70,7 +70,7 @@ impl Counted {
     }
 
     /// The thread has nothing left to do.
-    fn __call__(&self) {
+    fn done(&self) {
         let counted = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(counted);
     }

@@ -323,7 +323,7 @@ impl ThreadsBase {
         Ok(batch)
     }
 
-    /// Counts a thread of the package's own as one of the pool's, until what is given is called.
+    /// Counts a thread of the package's own as one of the pool's, until what is given is `done`.
     fn _count(&self) -> PyResult<Counted> {
         let threads = &self.started()?.threads;
         threads.check_ours()?;

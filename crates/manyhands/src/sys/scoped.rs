@@ -6,7 +6,7 @@
 //! [`scoped`] from returning for ever, which is safe.
 
 use std::marker::PhantomData;
-use std::mem;
+use std::mem::{self, ManuallyDrop, MaybeUninit};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -67,9 +67,39 @@ impl Drop for Ticket {
     }
 }
 
+/// A closure whose borrows the compiler takes no notice of while it is passed on.
+///
+/// References that a function gets as an argument, also inside of a closure, must stay valid until
+/// the function returns (rust-lang/rust#101983). Those that were lent end before, when the ticket
+/// goes.
+struct Veiled<F>(MaybeUninit<F>);
+
+impl<F> Veiled<F> {
+    fn new(closure: F) -> Self {
+        Self(MaybeUninit::new(closure))
+    }
+}
+
+impl<F: FnOnce()> Veiled<F> {
+    fn call(self) {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: `new` has initialized it. It is read once: `this` is neither read nor dropped
+        // again.
+        let closure = unsafe { this.0.assume_init_read() };
+        closure();
+    }
+}
+
+impl<F> Drop for Veiled<F> {
+    fn drop(&mut self) {
+        // SAFETY: `new` has initialized it, and whoever moves it out forgets this.
+        unsafe { self.0.assume_init_drop() }
+    }
+}
+
 /// The closure comes first: fields are dropped in this order, also when the first drop panics.
 struct Body<F> {
-    closure: F,
+    closure: Veiled<F>,
     ticket: Ticket,
 }
 
@@ -78,7 +108,7 @@ impl<F: FnOnce()> Body<F> {
         let Self { closure, ticket } = self;
         // Consumes the closure and all that it captured, also if it panics; the ticket, a local
         // of this frame, goes after it.
-        closure();
+        closure.call();
         drop(ticket);
     }
 }
@@ -105,7 +135,7 @@ impl<'scope, C> Lender<'scope, '_, C> {
         F: FnOnce() + Send + 'scope,
     {
         let body = Body {
-            closure,
+            closure: Veiled::new(closure),
             ticket: Ticket::new(&self.tickets),
         };
         let lent: Box<dyn FnOnce() + Send + 'scope> = Box::new(move || body.call());

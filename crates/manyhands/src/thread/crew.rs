@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::current::{Here, Seat, enter};
 use super::error::Error;
 use super::job::Job;
+#[cfg(feature = "tokio")]
+use super::lanes::Lanes;
 use super::source::Source;
 use super::worker::{Unavailable, Worker};
 use crate::panic::{Panic, catch, drop_quietly};
@@ -15,14 +17,22 @@ pub(super) type Initializer = Arc<dyn Fn() + Send + Sync>;
 /// What the threads of a pool have in common.
 pub(super) struct Crew {
     initializer: Option<Initializer>,
+    /// What runs the pool's futures, which breaks if the initializer fails here.
+    #[cfg(feature = "tokio")]
+    lanes: std::sync::Weak<Lanes>,
     killed: AtomicBool,
     seats: Mutex<Vec<Arc<Seat>>>,
 }
 
 impl Crew {
-    pub(super) fn new(initializer: Option<Initializer>) -> Self {
+    pub(super) fn new(
+        initializer: Option<Initializer>,
+        #[cfg(feature = "tokio")] lanes: &Arc<Lanes>,
+    ) -> Self {
         Self {
             initializer,
+            #[cfg(feature = "tokio")]
+            lanes: Arc::downgrade(lanes),
             killed: AtomicBool::new(false),
             seats: Mutex::default(),
         }
@@ -49,16 +59,24 @@ impl Crew {
         for seat in seats {
             // A thread that sets its seat after this look sees `killed` by the seat's lock.
             if let Some(task) = seat.task() {
-                task.stop_running(Error::Cancelled);
+                // If the task ends just now, this drops the last of it, its result too.
+                drop_quietly(catch(move || task.stop_running(Error::Cancelled)));
             }
         }
     }
 
     fn initialize(&self) -> Result<(), Panic> {
-        match &self.initializer {
-            Some(initializer) => catch(|| initializer()),
-            None => Ok(()),
+        let Some(initializer) = &self.initializer else {
+            return Ok(());
+        };
+        let initialized = catch(|| initializer());
+        #[cfg(feature = "tokio")]
+        if let Err(panic) = &initialized
+            && let Some(lanes) = self.lanes.upgrade()
+        {
+            lanes.fail(&Error::Initializer(panic.clone()));
         }
+        initialized
     }
 }
 

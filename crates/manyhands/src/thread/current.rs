@@ -48,6 +48,9 @@ impl Seat {
 pub(super) enum Here {
     /// It belongs to the pool with this address.
     Seat(usize, Arc<Seat>),
+    /// It runs futures of the pool with this address, and polls none at the moment.
+    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "for futures"))]
+    Lane(usize),
     /// It polls a task.
     #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "for futures"))]
     Task(usize, Arc<dyn Running>),
@@ -73,9 +76,20 @@ impl Drop for Inside {
 /// Is the calling thread in the middle of something of the pool with this address?
 pub(super) fn is_inside(pool: usize) -> bool {
     HERE.with_borrow(|here| match here {
-        Some(Here::Seat(of, _) | Here::Task(of, _)) => *of == pool,
+        Some(Here::Seat(of, _) | Here::Lane(of) | Here::Task(of, _)) => *of == pool,
         None => false,
     })
+}
+
+/// The task that the calling thread runs.
+pub(super) fn task() -> Option<Arc<dyn Running>> {
+    HERE.try_with(|here| match &*here.borrow() {
+        Some(Here::Seat(_, seat)) => seat.task(),
+        Some(Here::Task(_, task)) => Some(task.clone()),
+        Some(Here::Lane(_)) | None => None,
+    })
+    .ok()
+    .flatten()
 }
 
 /// Was the task that the calling thread runs asked to stop? `false` where no task of a pool of
@@ -83,7 +97,8 @@ pub(super) fn is_inside(pool: usize) -> bool {
 ///
 /// It was if it was cancelled, took longer than its timeout, or its pool was killed or dropped.
 /// Whoever waits has been told so by then, so that the task should tidy up and return; what it
-/// returns is dropped.
+/// returns is dropped. A task of a [scope](super::ThreadPool::scope) was if the one that opened the
+/// scope was.
 ///
 /// ```
 /// use manyhands::thread::{ThreadPool, is_cancelled};
@@ -97,13 +112,5 @@ pub(super) fn is_inside(pool: usize) -> bool {
 /// ```
 #[must_use]
 pub fn is_cancelled() -> bool {
-    let task = HERE
-        .try_with(|here| match &*here.borrow() {
-            Some(Here::Seat(_, seat)) => seat.task(),
-            Some(Here::Task(_, task)) => Some(task.clone()),
-            None => None,
-        })
-        .ok()
-        .flatten();
-    task.is_some_and(|task| task.is_told())
+    task().is_some_and(|task| task.is_told())
 }

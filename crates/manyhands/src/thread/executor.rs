@@ -99,7 +99,7 @@ impl<W: Worker> Executor<W> {
                 job,
                 why: match refused {
                     Refused::Closed => self.shared.why_closed(),
-                    Refused::Start(error) => Unavailable::Start(Arc::new(error)),
+                    Refused::Start(error) => Unavailable::Start(self.shared.note(error)),
                 },
             })
     }
@@ -176,6 +176,11 @@ impl<W: Worker> Executor<W> {
     /// Called from one of its own threads.
     pub fn join_timeout(&self, timeout: Duration) -> Result<bool, WouldDeadlock> {
         self.shared.join(Instant::now().checked_add(timeout))
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(super) fn shared(&self) -> &Arc<Shared<W>> {
+        &self.shared
     }
 
     /// Is the calling thread one of its own?
@@ -259,6 +264,25 @@ impl<W: Worker> Shared<W> {
             Some(failure) => Unavailable::Broken(failure.clone()),
             None => Unavailable::Closed,
         }
+    }
+
+    /// Takes no more jobs, and abandons those that wait.
+    #[cfg(feature = "tokio")]
+    pub(super) fn fail(&self, failure: W::Failure) {
+        // The first failure counts; the others are of the same sort.
+        let _ = self.broken.set(failure);
+        self.queue.close();
+        let why = self.why_closed();
+        while let Some(job) = self.queue.take() {
+            self.abandon(job, &why);
+        }
+    }
+
+    /// Keeps why a thread could not be started.
+    fn note(&self, error: io::Error) -> Arc<io::Error> {
+        let error = Arc::new(error);
+        self.alive().start_error = Some(error.clone());
+        error
     }
 
     /// What a thread does from its first to its last moment.
@@ -353,9 +377,7 @@ impl<W: Worker> Start for Starter<'_, W> {
     }
 
     fn failed(&self, error: io::Error) {
-        let error = Arc::new(error);
-        self.0.alive().start_error = Some(error.clone());
-        let why = Unavailable::Start(error);
+        let why = Unavailable::Start(self.0.note(error));
         while self.0.queue.crew().threads() == 0 {
             match self.0.queue.take() {
                 Some(job) => self.0.abandon(job, &why),

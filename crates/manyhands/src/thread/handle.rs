@@ -22,6 +22,9 @@ pub(super) trait Pending<T>: Send + Sync {
     /// As `Cell::look`.
     fn look(&self, waiter: &mut dyn FnMut() -> Option<Waiter>) -> Seen<Result<T>>;
 
+    /// Nobody waits for it any more.
+    fn forget(&self);
+
     /// As `Cell::glance`.
     fn glance(&self) -> Seen<Result<T>>;
 
@@ -31,7 +34,7 @@ pub(super) trait Pending<T>: Send + Sync {
     /// Withdraws it, or tells it; it ends with this error, unless it has ended.
     fn stop(&self, why: Error);
 
-    /// Did the pool not take it?
+    /// Did the pool not take it, and will it take none?
     fn is_refused(&self) -> bool {
         false
     }
@@ -56,6 +59,8 @@ pub struct Handle<T> {
     task: Arc<dyn Pending<T>>,
     /// Most handles have none, and a program may hold many.
     limit: Option<Box<Limit>>,
+    /// It may have left a waker with the task.
+    was_polled: bool,
 }
 
 /// The time that a task may take.
@@ -69,7 +74,11 @@ const TAKEN: &str = "the handle has given its result already; wait for it, or po
 
 impl<T> Handle<T> {
     pub(super) fn new(task: Arc<dyn Pending<T>>) -> Self {
-        Self { task, limit: None }
+        Self {
+            task,
+            limit: None,
+            was_polled: false,
+        }
     }
 
     pub(crate) fn is_refused(&self) -> bool {
@@ -165,7 +174,8 @@ impl<T> Handle<T> {
     /// counts.
     ///
     /// When the time is over, whoever waits gets [`Error::TimedOut`], and the task is told as by
-    /// [`Handle::cancel`].
+    /// [`Handle::cancel`]. That is done by whoever waits for the handle or awaits it; as long as
+    /// nobody does, the task goes on, and with a dropped handle to its end.
     ///
     /// ```
     /// use std::time::Duration;
@@ -247,6 +257,7 @@ impl<T> Future for Handle<T> {
     type Output = Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
+        self.was_polled = true;
         let seen = self.look(context.waker(), false);
         if let Some(limit) = &mut self.limit {
             // Set anew each time, as the waker may be another.
@@ -259,6 +270,15 @@ impl<T> Future for Handle<T> {
             }
         }
         seen.map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+impl<T> Drop for Handle<T> {
+    fn drop(&mut self) {
+        if self.was_polled {
+            // The waker may hold a whole task of some runtime's, and this one may take long.
+            self.task.forget();
+        }
     }
 }
 

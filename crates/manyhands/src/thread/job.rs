@@ -51,14 +51,15 @@ pub(super) fn wake(waiter: Waiter) {
     }
 }
 
-/// Does what remains when a task was ended by somebody who does not run it.
+/// Does what remains when a task was ended by somebody who does not run it, and whom the
+/// destructors of what it captured must not harm.
 pub(super) fn finish<W, O>(ended: Ended<W, O>) {
     let Ended { waiter, work, late } = ended;
     if let Some(waiter) = waiter {
         wake(waiter);
     }
-    drop(late);
-    drop(work);
+    drop_quietly(late);
+    drop_quietly(work);
 }
 
 impl<F, T> Job for ClosureTask<F, T>
@@ -118,6 +119,10 @@ where
         self.cell.look(waiter)
     }
 
+    fn forget(&self) {
+        drop(self.cell.forget());
+    }
+
     fn glance(&self) -> Seen<Result<T>> {
         self.cell.glance()
     }
@@ -146,32 +151,43 @@ where
 }
 
 /// A task that ended before it was submitted.
-pub(super) struct EndedTask<T>(Cell<(), Result<T>>);
+pub(super) struct EndedTask<T> {
+    cell: Cell<(), Result<T>>,
+    is_refused: bool,
+}
 
 impl<T: Send + 'static> EndedTask<T> {
     pub(super) fn new(why: Error) -> Arc<Self> {
-        Arc::new(Self(Cell::ended(Err(why))))
+        Arc::new(Self {
+            // A thread that could not be started today may be there tomorrow.
+            is_refused: matches!(why, Error::ShutDown | Error::Initializer(_)),
+            cell: Cell::ended(Err(why)),
+        })
     }
 }
 
 impl<T: Send + 'static> Pending<T> for EndedTask<T> {
     fn look(&self, waiter: &mut dyn FnMut() -> Option<Waiter>) -> Seen<Result<T>> {
-        self.0.look(waiter)
+        self.cell.look(waiter)
+    }
+
+    fn forget(&self) {
+        drop(self.cell.forget());
     }
 
     fn glance(&self) -> Seen<Result<T>> {
-        self.0.glance()
+        self.cell.glance()
     }
 
     fn is_done(&self) -> bool {
-        self.0.is_done()
+        self.cell.is_done()
     }
 
     fn stop(&self, why: Error) {
-        finish(self.0.stop(Err(why)));
+        finish(self.cell.stop(Err(why)));
     }
 
     fn is_refused(&self) -> bool {
-        true
+        self.is_refused
     }
 }

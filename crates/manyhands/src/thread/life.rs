@@ -9,6 +9,8 @@ use std::{fmt, io, thread};
 
 use super::executor::Shared;
 use super::worker::Worker;
+use crate::panic::catch;
+use crate::sys::naming::without_nul;
 
 /// Nothing is decided.
 const MADE: u8 = 0;
@@ -30,7 +32,8 @@ pub struct Life<W: Worker> {
 }
 
 impl<W: Worker> Life<W> {
-    /// The name that the thread is to have.
+    /// The name that the thread is to have. (To the system a name cannot have NUL characters;
+    /// [`spawn`](Self::spawn) leaves them out.)
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -62,7 +65,7 @@ impl<W: Worker> Life<W> {
     /// # Errors
     /// The system has no thread to give.
     pub fn spawn(self) -> io::Result<thread::JoinHandle<()>> {
-        let mut builder = thread::Builder::new().name(self.name.clone());
+        let mut builder = thread::Builder::new().name(without_nul(&self.name));
         if let Some(bytes) = self.stack_size() {
             builder = builder.stack_size(bytes);
         }
@@ -78,7 +81,10 @@ impl<W: Worker> Life<W> {
             name,
             fate: fate.clone(),
         };
-        match shared.worker().start(life) {
+        // A panic of the embedder's has dropped the life. The job it was meant for wants its end all
+        // the same, so it is a thread that could not be started.
+        let started = catch(|| shared.worker().start(life));
+        match started.unwrap_or_else(|panic| Err(io::Error::other(format!("its maker {panic}")))) {
             Ok(handle) => {
                 let (set, fetch) = (Ordering::AcqRel, Ordering::Acquire);
                 match fate.compare_exchange(MADE, STARTED, set, fetch) {

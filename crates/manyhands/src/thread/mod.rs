@@ -19,6 +19,8 @@ mod futures;
 mod handle;
 #[cfg(not(loom))]
 mod job;
+#[cfg(all(not(loom), feature = "tokio"))]
+mod lanes;
 #[cfg(not(loom))]
 mod life;
 #[cfg(not(loom))]

@@ -202,6 +202,11 @@ impl<W, O> Cell<W, O> {
         seen
     }
 
+    /// Nobody waits any more. Gives back whoever did, to be dropped without the lock.
+    pub(super) fn forget(&self) -> Option<Waiter> {
+        self.lock().waiter.take()
+    }
+
     /// As [`look`](Self::look), but leaves everything as it is; [`Seen::Taken`] stands for every
     /// end.
     pub(super) fn glance(&self) -> Seen<O> {

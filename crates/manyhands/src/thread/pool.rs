@@ -8,9 +8,11 @@ use super::current;
 use super::error::Error;
 use super::executor::Executor;
 #[cfg(feature = "tokio")]
-use super::futures::Futures;
+use super::futures;
 use super::handle::{Handle, Pending, Result};
 use super::job::{ClosureTask, EndedTask, Job};
+#[cfg(feature = "tokio")]
+use super::lanes::{Lanes, Plan};
 use super::scope::{self, Scope};
 use crate::sys::cores;
 
@@ -53,14 +55,15 @@ impl ThreadPoolBuilder {
         self
     }
 
-    /// Threads are named `name-0`, `name-1`, …; by default by `manyhands`.
+    /// Threads are named `name-0`, `name-1`, …, those for futures `name-async-0`, …; by default by
+    /// `manyhands`. NUL characters, which the system does not allow, are left out.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
     /// Called in each thread before its first task. If it panics, the pool is broken: every task
-    /// that has not begun, and every later one, ends with [`Error::Initializer`].
+    /// that has not begun, and every later one, ends with [`Error::Initializer`]; what runs goes on.
     pub fn initializer(mut self, initializer: impl Fn() + Send + Sync + 'static) -> Self {
         self.initializer = Some(Arc::new(initializer));
         self
@@ -69,20 +72,30 @@ impl ThreadPoolBuilder {
     /// Makes the pool. No thread is started before there is a task for it.
     #[must_use]
     pub fn build(self) -> ThreadPool {
-        let worker = Crew::new(self.initializer.clone());
-        let executor = Executor::builder(worker)
+        #[cfg(feature = "tokio")]
+        let lanes = Lanes::new(Plan {
+            most: self.threads,
+            concurrency: self.concurrency,
+            name: self.name.clone(),
+            initializer: self.initializer.clone(),
+        });
+        let crew = Crew::new(
+            self.initializer,
+            #[cfg(feature = "tokio")]
+            &lanes,
+        );
+        let executor = Executor::builder(crew)
             .threads(self.threads)
             .name_prefix(format!("{}-", self.name))
             .build();
+        #[cfg(feature = "tokio")]
+        lanes.link(
+            executor.worker().address(),
+            Arc::downgrade(executor.shared()),
+        );
         ThreadPool {
             #[cfg(feature = "tokio")]
-            futures: Futures::new(
-                executor.most_threads(),
-                self.concurrency,
-                &self.name,
-                self.initializer,
-                executor.worker().address(),
-            ),
+            lanes,
             executor,
             concurrency: self.concurrency,
         }
@@ -125,7 +138,7 @@ impl fmt::Debug for ThreadPoolBuilder {
 pub struct ThreadPool {
     executor: Executor<Crew>,
     #[cfg(feature = "tokio")]
-    futures: Futures,
+    lanes: Arc<Lanes>,
     concurrency: usize,
 }
 
@@ -149,8 +162,13 @@ impl ThreadPool {
         }
     }
 
-    /// Runs the future on a tokio runtime of the pool, which is started with the first one. At
-    /// most `workers` × `concurrency` run at once; the others wait their turn.
+    /// Runs the future on a thread of the pool that has a tokio runtime of its own
+    /// ([`current_thread`](tokio::runtime::Builder::new_current_thread)). At most `workers` ×
+    /// `concurrency` run at once; the others wait their turn, and begin in the order in which they
+    /// were submitted. If it cannot be run, the handle says why.
+    ///
+    /// A future stays on the thread that began it. One that computes or blocks for long keeps the
+    /// others of that thread from going on; better [`spawn`](Self::spawn) a closure for it.
     ///
     /// To [cancel](Handle::cancel) one that runs drops it at its next await.
     ///
@@ -177,7 +195,7 @@ impl ThreadPool {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        match self.futures.spawn(future) {
+        match futures::spawn(&self.lanes, future) {
             Ok(task) => Handle::new(task),
             Err(why) => Handle::new(refused(why)),
         }
@@ -187,7 +205,8 @@ impl ThreadPool {
     /// all of them have ended.
     ///
     /// Scopes may be nested, and used inside of tasks of the same pool: a thread of the pool that
-    /// waits for a scope runs the tasks of that scope itself.
+    /// waits for a scope runs the tasks of that scope itself. (For scopes of several pools inside of
+    /// one another that does not hold: they need a free thread each.)
     ///
     /// ```
     /// use manyhands::thread::ThreadPool;
@@ -250,13 +269,13 @@ impl ThreadPool {
         // The one error would be to be inside.
         let _ = self.executor.join();
         #[cfg(feature = "tokio")]
-        self.futures.join();
+        self.lanes.join();
     }
 
     fn close(&self) {
         self.executor.close();
         #[cfg(feature = "tokio")]
-        self.futures.close();
+        self.lanes.close();
     }
 
     fn is_inside(&self) -> bool {
@@ -270,7 +289,7 @@ impl ThreadPool {
         self.executor.worker().kill();
         withdraw_all(self.executor.take(), &Error::Cancelled);
         #[cfg(feature = "tokio")]
-        self.futures.kill();
+        self.lanes.kill();
     }
 
     /// Tasks that run at once at the most: closures, and futures.
@@ -297,7 +316,7 @@ impl fmt::Debug for ThreadPool {
         text.field("executor", &self.executor)
             .field("concurrency", &self.concurrency);
         #[cfg(feature = "tokio")]
-        text.field("futures", &self.futures.alive());
+        text.field("futures", &self.lanes.alive());
         text.finish()
     }
 }

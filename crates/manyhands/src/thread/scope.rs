@@ -2,18 +2,19 @@
 //!
 //! What makes that sound is in `sys/scoped.rs`. Here is what makes it live: each task is in its
 //! scope's own queue, and the pool's executor has a voucher for one of them. A thread of the pool
-//! that waits for the scope runs tasks of that scope itself.
+//! that joins a task which has not begun runs that task itself, and no other; one that comes to the
+//! end of the scope runs whatever the scope has left.
 
 use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
 use std::marker::PhantomData;
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::crew::Crew;
-use super::current::{Running, Seat};
+use super::current::{self, Running, Seat};
 use super::error::Error;
 use super::executor::Executor;
 use super::handle::Result;
@@ -55,30 +56,57 @@ pub struct Context<'env> {
     waiting: Arc<Waiting>,
 }
 
+/// The place of one task until somebody runs or drops it: in the scope's queue, and with its handle.
+#[derive(Default)]
+struct Place(Mutex<Option<Lent>>);
+
+impl Place {
+    fn take(&self) -> Option<Lent> {
+        lock(&self.0).take()
+    }
+
+    fn is_empty(&self) -> bool {
+        lock(&self.0).is_none()
+    }
+}
+
 /// The tasks of a scope, and how those ended that nobody joined.
 struct Waiting {
-    tasks: Mutex<VecDeque<Lent>>,
+    /// Places that were emptied by a join stay until a voucher, which each of them has, comes by.
+    tasks: Mutex<VecDeque<Arc<Place>>>,
     told: AtomicBool,
+    /// The task that opened the scope. It lives at least as long as the scope; a voucher that is
+    /// left over must not keep its result.
+    outer: Option<Weak<dyn Running>>,
     first_panic: Mutex<Option<Box<dyn Any + Send>>>,
     lost: Mutex<Option<Error>>,
 }
 
 impl Waiting {
     fn next(&self) -> Option<Lent> {
-        lock(&self.tasks).pop_front()
+        let mut tasks = lock(&self.tasks);
+        loop {
+            if let Some(task) = tasks.pop_front()?.take() {
+                return Some(task);
+            }
+        }
     }
 
     fn has_tasks(&self) -> bool {
-        !lock(&self.tasks).is_empty()
+        let mut tasks = lock(&self.tasks);
+        while tasks.front().is_some_and(|place| place.is_empty()) {
+            tasks.pop_front();
+        }
+        !tasks.is_empty()
     }
 
-    /// Drops one task.
-    fn lose(&self, why: Error) {
-        let task = self.next();
+    /// Drops a task that nobody will run.
+    fn lose(&self, task: Option<Lent>, why: Error) {
         if task.is_some() {
             lock(&self.lost).get_or_insert(why);
         }
-        drop(task);
+        // What it captured is a stranger's.
+        drop_quietly(task);
     }
 }
 
@@ -97,13 +125,14 @@ impl Job for Waiting {
     }
 
     fn withdraw(self: Arc<Self>, why: Error) {
-        self.lose(why);
+        self.lose(self.next(), why);
     }
 }
 
 impl Running for Waiting {
     fn is_told(&self) -> bool {
-        self.told.load(Ordering::Acquire)
+        let outer = || self.outer.as_ref().and_then(Weak::upgrade);
+        self.told.load(Ordering::Acquire) || outer().is_some_and(|task| task.is_told())
     }
 
     /// The scope waits for its tasks all the same.
@@ -120,6 +149,7 @@ pub(super) fn scope<'env, R>(
     let waiting = Arc::new(Waiting {
         tasks: Mutex::default(),
         told: AtomicBool::new(false),
+        outer: current::task().map(|task| Arc::downgrade(&task)),
         first_panic: Mutex::default(),
         lost: Mutex::default(),
     });
@@ -127,12 +157,21 @@ pub(super) fn scope<'env, R>(
         executor,
         waiting: waiting.clone(),
     };
-    let help = |context: &Context<'env>, tickets: &Tickets| context.help(tickets, || false);
-    let result = scoped(context, callback, help);
+    let help = |context: &Context<'env>, tickets: &Tickets| context.help(tickets);
+    let result = catch_unwind(AssertUnwindSafe(|| scoped(context, callback, help)));
     let panic = lock(&waiting.first_panic).take();
-    if let Some(payload) = panic {
-        resume_unwind(payload);
-    }
+    let result = match (result, panic) {
+        (Ok(result), None) => result,
+        (Ok(result), Some(payload)) => {
+            // Not while the panic unwinds: a second one from its destructor would abort.
+            drop_quietly(result);
+            resume_unwind(payload)
+        }
+        (Err(payload), other) => {
+            drop_quietly(other);
+            resume_unwind(payload)
+        }
+    };
     let lost = lock(&waiting.lost).take();
     match lost {
         Some(error) => Err(error),
@@ -141,14 +180,13 @@ pub(super) fn scope<'env, R>(
 }
 
 impl Context<'_> {
-    /// Waits until there are no more tasks, or `enough`; a thread of the pool runs them meanwhile.
-    fn help(&self, tickets: &Tickets, mut enough: impl FnMut() -> bool) {
+    /// At the end of the scope: waits until there are no more tasks; a thread of the pool runs them
+    /// meanwhile. It would wait for each of them anyway, so that none of them can keep it longer,
+    /// and one of them runs on its stack at a time.
+    fn help(&self, tickets: &Tickets) {
         let inside = self.executor.is_inside();
         let waiting = &self.waiting;
-        while !tickets.wait(|| enough() || inside && waiting.has_tasks()) {
-            if enough() {
-                return;
-            }
+        while !tickets.wait(|| inside && waiting.has_tasks()) {
             if let Some(task) = waiting.next() {
                 drop_quietly(catch(task));
             }
@@ -182,14 +220,18 @@ impl<'scope, 'env> Scope<'scope, 'env> {
                 end.set(result);
             })
         };
-        lock(&waiting.tasks).push_back(lent);
+        let place = Arc::new(Place(Mutex::new(Some(lent))));
+        lock(&waiting.tasks).push_back(place.clone());
         self.tickets().changed();
         let voucher: Arc<dyn Job> = waiting.clone();
         if let Err(rejected) = self.context.executor.execute(voucher) {
-            waiting.lose(rejected.why.into());
+            // If another voucher has come for this task, then there is one that has none.
+            let task = place.take().or_else(|| waiting.next());
+            waiting.lose(task, rejected.why.into());
         }
         ScopedHandle {
             scope: self,
+            place,
             cell,
             result: PhantomData,
         }
@@ -282,6 +324,7 @@ impl Waiting {
 /// A task of a scope.
 pub struct ScopedHandle<'scope, 'env, T> {
     scope: &'scope Scope<'scope, 'env>,
+    place: Arc<Place>,
     cell: Arc<ScopedCell<T>>,
     result: PhantomData<T>,
 }
@@ -293,14 +336,20 @@ impl<T> ScopedHandle<'_, '_, T> {
         !matches!(*lock(&self.cell.state), State::Running)
     }
 
-    /// Waits until the task has ended, and gives its result. A thread of the pool runs tasks of
-    /// the scope meanwhile.
+    /// Waits until the task has ended, and gives its result. If the task has not begun, a thread of
+    /// the pool that joins it runs it itself; it runs no other task meanwhile.
     ///
     /// # Errors
     /// The task panicked, which then is no matter of the scope's any more; or it could not be run.
     pub fn join(self) -> Result<T> {
         let scope = self.scope;
-        scope.context.help(scope.tickets(), || self.is_done());
+        if scope.context.executor.is_inside()
+            && let Some(task) = self.place.take()
+        {
+            // Its own panics it has caught.
+            drop_quietly(catch(task));
+        }
+        scope.tickets().wait(|| self.is_done());
         match self.cell.replace(State::Left) {
             State::Done(value) => Ok(value),
             State::Panicked(caught) => {

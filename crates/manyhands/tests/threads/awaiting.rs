@@ -193,3 +193,26 @@ fn as_many_futures_run_at_once_as_agreed() {
     assert_eq!(sum, 4_950);
     assert_eq!(most.load(Ordering::SeqCst), 10);
 }
+
+#[test]
+fn a_handle_that_was_polled_and_dropped_leaves_no_waker_behind() {
+    struct Nothing;
+    impl Wake for Nothing {
+        fn wake(self: Arc<Self>) {}
+    }
+    let pool = ThreadPool::builder().workers(1).concurrency(2).build();
+    let gate = Gate::default();
+    let passes = gate.clone();
+    let future = pool.spawn_async(std::future::pending::<()>());
+    for mut handle in [pool.spawn(move || passes.pass()), future] {
+        let counted = Arc::new(Nothing);
+        let waker = Waker::from(counted.clone());
+        let poll = Pin::new(&mut handle).poll(&mut Context::from_waker(&waker));
+        assert!(poll.is_pending());
+        drop(waker);
+        assert_eq!(Arc::strong_count(&counted), 2);
+        drop(handle);
+        assert_eq!(Arc::strong_count(&counted), 1);
+    }
+    gate.open();
+}

@@ -209,3 +209,30 @@ fn a_future_that_waits_its_turn_can_be_withdrawn() {
     assert!(first.wait().unwrap());
     assert_eq!(third.wait().unwrap(), 3);
 }
+
+#[test]
+fn a_timeout_that_nobody_waits_for_is_enforced_by_the_next_who_does() {
+    let pool = pool(1);
+    let (gate, told) = (Gate::default(), Gate::default());
+    let handle = pool.spawn({
+        let (gate, told) = (gate.clone(), told.clone());
+        move || {
+            gate.pass();
+            let before = is_cancelled();
+            told.pass();
+            (before, is_cancelled())
+        }
+    });
+    let mut handle = handle.timeout(Duration::from_millis(10));
+    gate.wait_for(1);
+    thread::sleep(Duration::from_millis(20));
+    gate.open();
+    told.wait_for(1);
+    assert!(handle.is_done(), "its time is over");
+    let ended = handle.wait_timeout(Duration::ZERO);
+    assert!(
+        matches!(ended, Some(Err(Error::TimedOut { .. }))),
+        "{ended:?}"
+    );
+    told.open();
+}

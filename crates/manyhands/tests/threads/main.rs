@@ -4,6 +4,7 @@ mod awaiting;
 mod cancel;
 mod ends;
 mod executor;
+mod futures;
 mod growth;
 mod panics;
 mod scopes;

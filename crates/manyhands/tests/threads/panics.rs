@@ -1,5 +1,6 @@
 //! Panics, wherever they come from, cost the task and nothing else.
 
+use std::cell::Cell;
 use std::panic::panic_any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,7 +40,7 @@ fn odd_payloads_and_destructors_cost_no_thread() {
     let panicked = |result: Result<(), Error>| matches!(result, Err(Error::Panicked(_)));
     assert!(panicked(pool.spawn(|| panic_any(Odd(3))).wait()));
     assert!(panicked(pool.spawn(|| drop(Odd(2))).wait()));
-    // A closure that is withdrawn while another one runs; the canceller gets its panic.
+    // A closure that is withdrawn while another one runs.
     let gate = Gate::default();
     let held = pool.spawn({
         let gate = gate.clone();
@@ -47,8 +48,7 @@ fn odd_payloads_and_destructors_cost_no_thread() {
     });
     let odd = Odd(1);
     let withdrawn = pool.spawn(move || drop(odd));
-    let cancelled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| withdrawn.cancel()));
-    assert!(cancelled.is_err());
+    withdrawn.cancel();
     assert!(matches!(withdrawn.wait(), Err(Error::Cancelled)));
     // A result that nobody takes; the handle is gone before it is there, so that the thread of the
     // pool has to drop it.
@@ -81,7 +81,10 @@ fn a_future_that_panics_is_an_error_also_when_it_is_dropped() {
         }
     }
     let ended = pool.spawn_async(Drops(Odd(1))).wait();
-    assert!(ended.is_err(), "it ends all the same");
+    assert!(
+        matches!(ended, Err(Error::Panicked(_))),
+        "it has panicked, and nobody has cancelled it: {ended:?}"
+    );
     assert_eq!(pool.spawn_async(async { 2 }).wait().unwrap(), 2);
 }
 
@@ -148,4 +151,79 @@ fn an_initializer_that_panics_ends_futures_as_well() {
     assert!(matches!(first.wait(), Err(Error::Initializer(_))));
     let second = pool.spawn_async(std::future::pending::<()>());
     assert!(matches!(second.wait(), Err(Error::Initializer(_))));
+}
+
+#[test]
+fn who_kills_a_pool_gets_no_panic_of_the_tasks_destructors() {
+    thread_local! {
+        static KILLS: Cell<bool> = const { Cell::new(false) };
+    }
+    /// Only there, so that few panics are to be reported.
+    struct OddForTheKiller;
+    impl Drop for OddForTheKiller {
+        fn drop(&mut self) {
+            assert!(!KILLS.get(), "of a task");
+        }
+    }
+    for round in 0..200 {
+        let pool = pool(1);
+        for n in 0..20 {
+            drop(pool.spawn(|| OddForTheKiller));
+            drop(pool.spawn_async(async { OddForTheKiller }));
+            if n == 19 {
+                let captured = OddForTheKiller;
+                drop(pool.spawn(move || drop(captured)));
+            }
+        }
+        for _ in 0..round * 7 % 400 {
+            std::hint::spin_loop();
+        }
+        KILLS.set(true);
+        pool.kill();
+        KILLS.set(false);
+        pool.shutdown();
+    }
+}
+
+/// Its destructor panics where it is told to.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Input(bool);
+
+impl Drop for Input {
+    fn drop(&mut self) {
+        assert!(!self.0, "of an input");
+    }
+}
+
+static BEGUN: AtomicUsize = AtomicUsize::new(0);
+
+#[manyhands::task]
+fn begin(input: Input) {
+    BEGUN.fetch_add(1, Ordering::Relaxed);
+    drop(input);
+}
+
+#[test]
+fn a_map_whose_inputs_panic_when_dropped_withdraws_all_of_them() {
+    let pool = manyhands::Pool::threads().workers(1).build();
+    let gate = Gate::default();
+    let held = pool.spawn({
+        let gate = gate.clone();
+        move || gate.pass()
+    });
+    gate.wait_for(1);
+    let mut results = pool.map(begin, (0..8).map(|n| Input(n == 5))).stream();
+    for _ in 0..8 {
+        let polled = poll_next(&mut results);
+        assert!(polled.is_pending());
+    }
+    drop(results);
+    gate.open();
+    held.wait().unwrap();
+    pool.shutdown();
+    assert_eq!(BEGUN.load(Ordering::Relaxed), 0);
+}
+
+fn poll_next<S: futures_util::Stream + Unpin>(stream: &mut S) -> Poll<Option<S::Item>> {
+    std::pin::Pin::new(stream).poll_next(&mut Context::from_waker(Waker::noop()))
 }

@@ -1,11 +1,13 @@
 //! Tasks that borrow.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use manyhands::thread::{Error, Scope, ThreadPool};
+use manyhands::thread::{Error, Scope, ScopedHandle, ThreadPool, is_cancelled};
 
 use super::{Gate, pool};
 
@@ -218,4 +220,129 @@ fn scopes_of_two_pools_may_be_mixed() {
     })
     .unwrap();
     assert_eq!(sum.into_inner(), 90);
+}
+
+#[test]
+fn a_join_runs_its_own_task_and_no_other_so_that_joins_do_not_pile_up() {
+    thread_local! {
+        static DEPTH: Cell<usize> = const { Cell::new(0) };
+    }
+    for workers in [1, 2] {
+        let pool = pool(workers);
+        let (deepest, joined) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        pool.scope(|scope| {
+            for _ in 0..20_000 {
+                scope.spawn(|| {
+                    DEPTH.set(DEPTH.get() + 1);
+                    deepest.fetch_max(DEPTH.get(), Ordering::Relaxed);
+                    let one = scope.spawn(|| 1).join().unwrap();
+                    joined.fetch_add(one, Ordering::Relaxed);
+                    DEPTH.set(DEPTH.get() - 1);
+                });
+            }
+        })
+        .unwrap();
+        assert_eq!(joined.into_inner(), 20_000);
+        assert_eq!(deepest.into_inner(), 1);
+    }
+}
+
+#[test]
+fn a_join_beside_a_task_that_waits_for_the_joiner_comes_back() {
+    for workers in [1, 4] {
+        let pool = pool(workers);
+        for _ in 0..500 {
+            pool.scope(|outer| {
+                outer.spawn(|| {
+                    let (sender, receiver) = channel();
+                    pool.scope(|inner| {
+                        // With one worker nobody is there to begin it before the join.
+                        inner.spawn(move || receiver.recv().unwrap());
+                        let quick = inner.spawn(|| 1);
+                        assert_eq!(quick.join().unwrap(), 1);
+                        sender.send(()).unwrap();
+                    })
+                    .unwrap();
+                });
+            })
+            .unwrap();
+        }
+    }
+}
+
+#[test]
+fn tasks_joined_from_within_in_any_order_are_each_run_once() {
+    let pool = pool(2);
+    let ran = AtomicUsize::new(0);
+    let (pool, ran) = (&pool, &ran);
+    let joined = pool.scope(|outer| {
+        let inside = outer.spawn(move || {
+            pool.scope(|scope| {
+                let spawn = |n| {
+                    scope.spawn(move || {
+                        ran.fetch_add(1, Ordering::Relaxed);
+                        n
+                    })
+                };
+                let mut handles: Vec<_> = (0..10_000).map(spawn).collect();
+                let last = handles.split_off(5_000).into_iter().rev();
+                let sum = |handles: Vec<ScopedHandle<'_, '_, usize>>| {
+                    handles
+                        .into_iter()
+                        .map(|handle| handle.join().unwrap())
+                        .sum::<usize>()
+                };
+                sum(last.collect()) + sum(handles)
+            })
+            .unwrap()
+        });
+        inside.join().unwrap()
+    });
+    assert_eq!(joined.unwrap(), 49_995_000);
+    assert_eq!(ran.load(Ordering::Relaxed), 10_000);
+}
+
+#[test]
+fn payloads_that_panic_when_dropped_do_not_abort_a_scope_that_panics() {
+    struct Odd;
+    impl Drop for Odd {
+        fn drop(&mut self) {
+            panic!("of a payload");
+        }
+    }
+    let pool = pool(2);
+    for _ in 0..50 {
+        let message = panic_of(&pool, |scope| {
+            scope.spawn(|| std::panic::panic_any(Odd));
+            scope.spawn(|| std::panic::panic_any(Odd));
+            panic!("of the callback");
+        });
+        assert_eq!(message, "of the callback");
+    }
+    assert_eq!(pool.spawn(|| 5).wait().unwrap(), 5);
+}
+
+#[test]
+fn a_scope_s_tasks_are_told_when_the_task_that_opened_it_is_cancelled() {
+    let pool = Arc::new(pool(2));
+    let (gate, inner) = (Gate::default(), pool.clone());
+    let passes = gate.clone();
+    let (sender, receiver) = channel();
+    let handle = pool.spawn(move || {
+        inner
+            .scope(|scope| {
+                scope.spawn(|| {
+                    assert!(!is_cancelled());
+                    passes.pass();
+                    sender.send(is_cancelled()).unwrap();
+                });
+                // In here it does not help, so that the other thread runs the task.
+                passes.wait_for(1);
+            })
+            .unwrap();
+    });
+    gate.wait_for(1);
+    handle.cancel();
+    gate.open();
+    assert!(receiver.recv().unwrap());
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use manyhands::Panic;
-use manyhands::thread::{Executor, Life, Source, Unavailable, Worker};
+use manyhands::thread::{Executor, Life, Source, ThreadPool, Unavailable, Worker};
 
 use super::Gate;
 
@@ -17,6 +17,8 @@ type Job = Box<dyn FnOnce() + Send>;
 enum Fate {
     Runs,
     Refused,
+    /// Its maker panics.
+    Panics,
     /// Nobody runs it, and it is said to be on its way.
     Dropped,
     /// It ends after its start was reported, and before its work.
@@ -54,6 +56,7 @@ impl Worker for Maker {
         match fate {
             Fate::Runs => return life.spawn().map(Some),
             Fate::Refused => return Err(io::Error::other("none left")),
+            Fate::Panics => panic!("no maker"),
             Fate::Dropped => drop(life),
             Fate::DropsLater => {
                 let later = self.later.clone();
@@ -112,8 +115,8 @@ fn the_embedder_makes_the_threads_and_runs_their_lives() {
 }
 
 #[test]
-fn a_first_thread_that_is_refused_or_dropped_gives_the_job_back() {
-    for fate in [Fate::Refused, Fate::Dropped] {
+fn a_first_thread_that_is_refused_or_dropped_or_panics_gives_the_job_back() {
+    for fate in [Fate::Refused, Fate::Dropped, Fate::Panics] {
         let (executor, _abandoned) = executor(2, &[fate]);
         let rejected = executor.execute(Box::new(|| ())).err().unwrap();
         assert!(
@@ -122,6 +125,10 @@ fn a_first_thread_that_is_refused_or_dropped_gives_the_job_back() {
             rejected.why
         );
         assert_eq!(executor.threads(), 0);
+        let error = executor.start_error().expect("it is kept");
+        if fate == Fate::Panics {
+            assert!(error.to_string().contains("no maker"), "{error}");
+        }
         // The next submission tries again.
         let (sender, receiver) = channel();
         let job = move || sender.send(7).unwrap();
@@ -200,4 +207,36 @@ fn a_life_that_runs_is_a_thread_whatever_its_maker_says() {
     executor.join().unwrap();
     assert_eq!(executor.threads(), 0);
     assert!(executor.is_empty());
+}
+
+#[test]
+fn a_thread_with_more_stack_than_there_is_gives_the_job_back() {
+    for bytes in [1 << 50, usize::MAX] {
+        let (abandoned, _receiver) = channel();
+        let maker = Maker {
+            fates: Mutex::default(),
+            asked: Mutex::default(),
+            later: Gate::default(),
+            abandoned,
+        };
+        let executor = Executor::builder(maker).stack_size(bytes).build();
+        for _ in 0..2 {
+            let rejected = executor.execute(Box::new(|| unreachable!())).err().unwrap();
+            assert!(matches!(rejected.why, Unavailable::Start(_)));
+        }
+        assert!(executor.start_error().is_some());
+        assert_eq!(executor.threads(), 0);
+        executor.close();
+        executor.join().unwrap();
+    }
+}
+
+#[test]
+fn a_name_with_nul_characters_is_given_to_threads_without_them() {
+    let name = || std::thread::current().name().unwrap().to_owned();
+    let pool = ThreadPool::builder().workers(1).name("a\0b\0").build();
+    assert_eq!(pool.spawn(name).wait().unwrap(), "ab-0");
+    let async_name = pool.spawn_async(async move { name() }).wait().unwrap();
+    assert!(async_name.starts_with("ab-async"), "{async_name}");
+    pool.shutdown();
 }

@@ -5,6 +5,7 @@
 //! [`Bell`]. A wake-up that is lost shows as a deadlock, which fails the model.
 
 mod claim;
+mod demand;
 mod handover;
 mod life;
 mod parent;
