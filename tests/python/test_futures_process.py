@@ -143,6 +143,19 @@ def test_defaults() -> None:
     assert ProcessPoolExecutor(max_tasks_per_child=1)._mp_context.get_start_method() == "spawn"
 
 
+@pytest.mark.parametrize(
+    ("chosen", "method"),
+    [("spawn", "spawn"), ("forkserver", "forkserver"), ("fork", "forkserver")],
+)
+def test_a_start_method_that_the_program_has_set_is_taken_unless_it_is_fork(
+    chosen: str, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = multiprocessing.get_context(chosen)
+    monkeypatch.setattr(multiprocessing.context._default_context, "_actual_context", context)
+    assert ProcessPoolExecutor()._mp_context.get_start_method() == method
+    assert ProcessPoolExecutor(max_tasks_per_child=1)._mp_context.get_start_method() == "spawn"
+
+
 def test_an_executor_that_is_never_used_starts_nothing() -> None:
     executor = ProcessPoolExecutor(2)
     assert executor._processes == {}

@@ -175,3 +175,38 @@ def test_functions_that_come_and_go_leave_nothing_behind(pool: mh.Pool) -> None:
     before = resident()
     use(600)
     assert resident() - before < 30 << 20
+
+
+SHORT = """
+import os, resource, sys, time
+import manyhands as mh
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_NOFILE, (150, 150))
+    for left in (2, 4, 6, 8, 10, 12):
+        with mh.Pool(1, start_method=sys.argv[1]) as pool:
+            pool.submit(abs, -1).result()
+            hoard = []
+            while True:
+                try:
+                    hoard.append(os.open(os.devnull, os.O_RDONLY))
+                except OSError:
+                    break
+            for _ in range(left):
+                os.close(hoard.pop())
+            died, future = pool.submit(os._exit, 3), pool.submit(abs, -7)
+            assert isinstance(died.exception(), mh.WorkerDied)
+            time.sleep(0.02)  # in which a worker cannot be started
+            for descriptor in hoard:
+                os.close(descriptor)
+            assert future.result() == 7
+"""
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn", "fork"])
+def test_a_moment_without_descriptors_does_not_break_a_pool(tmp_path: Path, method: str) -> None:
+    """However far the start of another worker comes: one takes its place later."""
+    path = tmp_path / "short.py"
+    path.write_text(SHORT)
+    status, _, error = tasks.run_program(str(path), method)
+    assert status == 0, error

@@ -4,7 +4,7 @@ use std::os::fd::{IntoRawFd, OwnedFd};
 
 use manyhands::process::{Child, Launched, Launcher, NotLaunched};
 use manyhands::task::Exit;
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyConnectionError, PyEOFError, PyRuntimeError};
 use pyo3::prelude::*;
 
 /// Calls `launch(worker, fd)`, which gives an object with `pid` and `reap()`, and `close()`.
@@ -45,7 +45,12 @@ impl Launcher for PythonLauncher {
                 let text = format!("{}: {value}", value.get_type());
                 // An OSError has a number.
                 let number = value.getattr("errno").and_then(|number| number.extract());
-                NotLaunched::new(text, number.ok())
+                let mut why = NotLaunched::new(text, number.ok());
+                // The fork server ends when a client, short of descriptors, fails halfway; the next
+                // attempt starts another.
+                why.short |= error.is_instance_of::<PyConnectionError>(py)
+                    || error.is_instance_of::<PyEOFError>(py);
+                why
             })),
             None => Err("the interpreter is ending".into()),
         }

@@ -62,9 +62,10 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
 
     Args:
         max_workers: Processes at the most; by default as many as this process may use cores.
-        mp_context: A multiprocessing context, for its start method; by default forkserver, or spawn
-            with `max_tasks_per_child`. With fork all workers start at the first submission, else
-            one whenever a task finds none idle.
+        mp_context: A multiprocessing context, for its start method. By default that is spawn with
+            `max_tasks_per_child`, else what `multiprocessing.set_start_method` has set, unless it
+            is fork, else forkserver. With fork all workers start at the first submission, else one
+            whenever a task finds none idle.
         initializer: Called in each worker before its first task.
         initargs: The initializer's arguments.
         max_tasks_per_child: Tasks after which a worker is replaced by a fresh one.
@@ -99,8 +100,7 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
         elif max_workers > MAX_WORKERS:
             raise ValueError(f"max_workers must be <= {MAX_WORKERS}")
         if mp_context is None:
-            default = "forkserver" if max_tasks_per_child is None else "spawn"
-            mp_context = multiprocessing.get_context(default)
+            mp_context = multiprocessing.get_context(_method(max_tasks_per_child is not None))
         method = mp_context.get_start_method(allow_none=False)
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
@@ -421,6 +421,19 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
         """As many as there are tasks that have not ended."""
         outstanding = self._status()[1] if self._begun else 0
         return dict.fromkeys(range(outstanding))
+
+
+def _method(recycles: bool) -> str:
+    """How processes start where the program does not say.
+
+    A program may have chosen for all of `multiprocessing`. That it has chosen fork cannot be told
+    from what the mere use of a queue leaves behind before CPython 3.14; and to fork a process with
+    threads is nothing to be done unasked.
+    """
+    if recycles:
+        return "spawn"
+    chosen = multiprocessing.get_start_method(allow_none=True)
+    return chosen if chosen in ("spawn", "forkserver") else "forkserver"
 
 
 class _NoQueue:
