@@ -152,8 +152,6 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
             from manyhands._launch import make_launcher
             from manyhands._pickling import main_is_importable
             from manyhands._spec import WorkerSpec
-            from manyhands.futures._process_errors import Errors
-            from manyhands.futures._workers import Recorder
 
             method, breaks = self._start_method, self._on_worker_death == "break"
             # With fork the main module is what it was; else each worker imports it.
@@ -168,8 +166,12 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
                 standard=True,
                 breaks=breaks,
             )
-            self._errors = Errors(breaks)
             launcher = make_launcher(method, self._name, spec, self._mp_context)
+            # Only now, as with fork a template starts meanwhile.
+            from manyhands.futures._process_errors import Errors
+            from manyhands.futures._workers import Recorder
+
+            self._errors = Errors(breaks)
             self._recorder = Recorder(launcher, self._name, self._table)
             self._start(
                 self._max_workers,
