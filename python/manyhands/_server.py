@@ -60,16 +60,20 @@ def start_resource_tracker(mask: set[int]) -> None:
 
 
 def warm_up() -> None:
-    """Starts the server, if it does not run, with the package loaded in it."""
+    """Starts the server, if it was not started yet, with the package loaded in it.
+
+    One that has died since is started again by the next process that is asked of it.
+    """
     from multiprocessing import forkserver
 
     server: Any = forkserver._forkserver
-    if server._forkserver_pid is None:
-        # What the program has imported of ours, its main module will import in each worker: then
-        # it is there already.
-        faces = [name for name in ("manyhands.futures._process",) if name in sys.modules]
-        modules = [*server._preload_modules, *_NEEDED, *faces, "manyhands._template"]
-        server.set_forkserver_preload(list(dict.fromkeys(modules)))
+    if server._forkserver_pid is not None:
+        return
+    # What the program has imported of ours, its main module will import in each worker: then it is
+    # there already.
+    faces = [name for name in ("manyhands.futures._process",) if name in sys.modules]
+    modules = [*server._preload_modules, *_NEEDED, *faces, "manyhands._template"]
+    server.set_forkserver_preload(list(dict.fromkeys(modules)))
     mask = workers_mask()
     start_resource_tracker(mask)
     with signal_mask(mask):
