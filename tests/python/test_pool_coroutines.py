@@ -226,6 +226,33 @@ def test_shutdown_waits_for_coroutines_under_way(tmp_path: Path) -> None:
     assert [future.result(0) for future in futures] == list(range(100))
 
 
+NO_COROUTINE = """\
+import os
+import sys
+from multiprocessing import util
+import manyhands as mh
+
+def at_the_end() -> None:
+    util.Finalize(None, report, exitpriority=0)
+
+def report() -> None:
+    os.write(1, b"ended with a loop\\n" if "asyncio" in sys.modules else b"ended\\n")
+
+if __name__ == "__main__":
+    for _ in range(4):
+        with mh.Pool(4, initializer=at_the_end) as pool:
+            list(pool.map(abs, range(4)))
+"""
+
+
+def test_workers_without_coroutines_start_no_loop_to_end_it(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(NO_COROUTINE)
+    status, out, error = tasks.run_program(str(program))
+    assert (status, error) == (0, "")
+    assert out.splitlines() == ["ended"] * 16
+
+
 def test_a_coroutine_that_blocks_delays_only_its_own_loop(tmp_path: Path) -> None:
     async def block() -> None:
         tasks.announce_and_wait(str(tmp_path / "begun"), str(tmp_path / "go"))
