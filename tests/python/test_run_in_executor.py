@@ -7,7 +7,7 @@ import gc
 import os
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -33,20 +33,6 @@ def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, Any]], 
             return runner.run(main)
 
     return run
-
-
-@pytest.fixture
-def executor() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(2) as executor:
-        yield executor
-
-
-@pytest.fixture
-def gate(executor: ThreadPoolExecutor) -> Iterator[threading.Event]:
-    """Opened at the end, so that a test that fails does not hang."""
-    gate = threading.Event()
-    yield gate
-    gate.set()
 
 
 def test_results_and_errors_arrive(run: Any, executor: ThreadPoolExecutor) -> None:
