@@ -7,7 +7,7 @@ import gc
 import os
 import threading
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
@@ -33,6 +33,14 @@ def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, Any]], 
             return runner.run(main)
 
     return run
+
+
+@pytest.fixture
+def gate(executor: ThreadPoolExecutor) -> Iterator[threading.Event]:
+    """Opened at the end, so that a test that fails does not hang."""
+    gate = threading.Event()
+    yield gate
+    gate.set()
 
 
 def test_results_and_errors_arrive(run: Any, executor: ThreadPoolExecutor) -> None:
