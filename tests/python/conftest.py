@@ -11,6 +11,7 @@ import gc
 import os
 import signal
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -166,3 +167,28 @@ def pool() -> Iterator[Any]:
     with manyhands.Pool(2) as pool:
         pool.submit(abs, -7).result()
         yield pool
+
+
+@pytest.fixture
+def executor() -> Iterator[Any]:
+    """The drop-in for `concurrent.futures.ThreadPoolExecutor`, with two threads."""
+    from manyhands.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(2) as executor:
+        yield executor
+
+
+@pytest.fixture
+def busy(executor: Any) -> Iterator[threading.Event]:
+    """Both threads of `executor` wait for this event."""
+    event, there = threading.Event(), threading.Barrier(3)
+
+    def block() -> None:
+        there.wait()
+        event.wait()
+
+    for _ in range(2):
+        executor.submit(block)
+    there.wait()
+    yield event
+    event.set()

@@ -36,12 +36,6 @@ def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, Any]], 
 
 
 @pytest.fixture
-def executor() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(2) as executor:
-        yield executor
-
-
-@pytest.fixture
 def gate(executor: ThreadPoolExecutor) -> Iterator[threading.Event]:
     """Opened at the end, so that a test that fails does not hang."""
     gate = threading.Event()

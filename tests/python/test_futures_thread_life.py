@@ -1,0 +1,367 @@
+"""`manyhands.futures.ThreadPoolExecutor`: its threads, from the first to the interpreter's end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from concurrent.futures.thread import BrokenThreadPool
+from typing import Any
+
+import pytest
+
+import manyhands as mh
+from manyhands.futures import ThreadPoolExecutor
+
+
+def run(program: str, *, code: int = 0) -> str:
+    """A program of its own; gives what it printed, both ways."""
+    source = textwrap.dedent(program)
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", source],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+# -- threads -----------------------------------------------------------------------------------
+
+
+def test_threads_are_threads_that_python_knows() -> None:
+    with ThreadPoolExecutor(1, thread_name_prefix="Special") as executor:
+        thread = executor.submit(threading.current_thread).result()
+        assert thread.name == "Special_0"
+        assert not thread.daemon
+        assert thread in threading.enumerate()
+        assert executor._threads == {thread}
+    assert not thread.is_alive()
+    with ThreadPoolExecutor(1) as executor:
+        name = executor.submit(lambda: threading.current_thread().name).result()
+        assert name.startswith("ThreadPoolExecutor-")
+        assert name.endswith("_0")
+
+
+def test_trace_hooks_see_what_runs_in_its_threads() -> None:
+    seen: list[str] = []
+
+    def hook(frame: Any, event: str, argument: object) -> None:
+        seen.append(frame.f_code.co_name)
+
+    def traced() -> None: ...
+
+    threading.setprofile(hook)
+    try:
+        with ThreadPoolExecutor(1) as executor:
+            executor.submit(traced).result()
+    finally:
+        threading.setprofile(None)
+    assert "traced" in seen
+
+
+def test_an_idle_thread_is_used_again() -> None:
+    with ThreadPoolExecutor(8) as executor:
+        for number in range(200):
+            assert executor.submit(abs, -number).result() == number
+        assert len(executor._threads) == 1
+
+
+def test_there_are_as_many_threads_as_tasks_that_wait_and_no_more_than_allowed() -> None:
+    with ThreadPoolExecutor(4) as executor:
+        gate = threading.Semaphore(0)
+        for _ in range(3):
+            executor.submit(gate.acquire)
+        assert len(executor._threads) == 3
+        for _ in range(30):
+            executor.submit(gate.acquire)
+        assert len(executor._threads) == 4
+        gate.release(33)
+
+
+def test_the_default_number_of_threads_is_the_standard_librarys() -> None:
+    assert ThreadPoolExecutor()._max_workers == min(32, mh.usable_cores() + 4)
+
+
+@pytest.mark.parametrize("number", [0, -1])
+def test_a_number_of_threads_less_than_one_is_refused(number: int) -> None:
+    with pytest.raises(ValueError, match="max_workers must be greater than 0"):
+        ThreadPoolExecutor(max_workers=number)
+
+
+def test_the_queue_tells_how_many_wait(executor: ThreadPoolExecutor, busy: threading.Event) -> None:
+    for _ in range(3):
+        executor.submit(abs, 1)
+    assert executor._work_queue.qsize() == 3
+
+
+def test_a_thread_that_cannot_be_started_is_an_error_and_the_next_one_is_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with ThreadPoolExecutor(2) as executor:
+
+        def refuse(_: object) -> None:
+            raise RuntimeError("can't start new thread")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(RuntimeError, match="can't start new thread"):
+                executor.submit(abs, 1)
+        assert executor.submit(abs, -7).result() == 7
+
+
+# -- initializers ------------------------------------------------------------------------------
+
+
+def test_an_initializer_runs_in_each_thread_before_its_first_task() -> None:
+    local = threading.local()
+    gate = threading.Barrier(2)
+
+    def prepare(value: str) -> None:
+        local.value = value
+
+    def look() -> str:
+        gate.wait()
+        return local.value
+
+    with ThreadPoolExecutor(2, initializer=prepare, initargs=("ready",)) as executor:
+        futures = [executor.submit(look) for _ in range(2)]
+        assert [future.result() for future in futures] == ["ready"] * 2
+        assert executor._initializer is prepare
+    with pytest.raises(TypeError, match="initializer must be a callable"):
+        ThreadPoolExecutor(initializer="x")  # type: ignore[arg-type]
+
+
+def test_an_initializer_that_fails_breaks_the_executor_and_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    go = threading.Event()
+
+    def fail() -> None:
+        go.wait()
+        raise ValueError("error in initializer")
+
+    with ThreadPoolExecutor(1, initializer=fail) as executor:
+        futures = [executor.submit(abs, n) for n in range(10)]
+        with caplog.at_level(logging.CRITICAL, "concurrent.futures"):
+            go.set()
+            for future in futures:
+                with pytest.raises(BrokenThreadPool, match="initializer failed"):
+                    future.result()
+        assert executor._broken
+        with pytest.raises(BrokenThreadPool, match="not usable anymore"):
+            executor.submit(abs, 1)
+    assert "ValueError: error in initializer" in caplog.text
+    assert caplog.records[0].levelname == "CRITICAL"
+
+
+# -- the end -----------------------------------------------------------------------------------
+
+
+def test_what_was_submitted_before_shutdown_is_run_and_nothing_after_it() -> None:
+    executor = ThreadPoolExecutor(2)
+    assert not executor._shutdown
+    futures = [executor.submit(time.sleep, 0.001) for _ in range(50)]
+    executor.shutdown()
+    assert all(future.done() for future in futures)
+    assert executor._shutdown
+    assert not any(thread.is_alive() for thread in executor._threads)
+    with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
+        executor.submit(abs, 1)
+    executor.shutdown()
+
+
+def test_shutdown_can_withdraw_what_has_not_begun_and_need_not_wait(
+    executor: ThreadPoolExecutor, busy: threading.Event
+) -> None:
+    futures = [executor.submit(abs, n) for n in range(10)]
+    executor.shutdown(wait=False, cancel_futures=True)
+    assert all(future.cancelled() for future in futures)
+    busy.set()
+
+
+def test_an_executor_that_is_dropped_runs_what_was_submitted_and_ends_its_threads() -> None:
+    go = threading.Event()
+    executor = ThreadPoolExecutor(2)
+    executor.submit(go.wait)
+    results = executor.map(abs, range(-5, 5))
+    threads = executor._threads
+    weak = weakref.ref(executor)
+    del executor
+    assert weak() is None
+    go.set()
+    assert list(results) == [5, 4, 3, 2, 1, 0, 1, 2, 3, 4]
+    for thread in list(threads):
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def test_a_thread_does_not_wait_for_its_own_end(executor: ThreadPoolExecutor) -> None:
+    with pytest.raises(RuntimeError, match="cannot join current thread"):
+        executor.submit(executor.shutdown).result()
+
+
+PROGRAMS: dict[str, tuple[str, Callable[[str], bool]]] = {
+    "finishes what was submitted": (
+        """
+        import os, time
+        from manyhands.futures import ThreadPoolExecutor
+        executor = ThreadPoolExecutor(2)
+        for word in b"apple\\n", b"pear\\n":
+            executor.submit(lambda w=word: (time.sleep(0.2), os.write(1, w)))
+        """,
+        lambda out: sorted(out.split()) == ["apple", "pear"],
+    ),
+    "finishes it although nobody waits, and nobody has the executor": (
+        """
+        import time
+        from manyhands.futures import ThreadPoolExecutor
+        executor = ThreadPoolExecutor(1)
+        executor.submit(lambda: (time.sleep(0.2), print("apple")))
+        executor.submit(print, "pear")
+        executor.shutdown(wait=False)
+        del executor
+        """,
+        lambda out: out.split() == ["apple", "pear"],
+    ),
+    "takes nothing more": (
+        """
+        import atexit
+        @atexit.register
+        def last():
+            try:
+                executor.submit(id, None)
+            except RuntimeError as error:
+                print(error)
+            try:
+                ThreadPoolExecutor(1).submit(id, None)
+            except RuntimeError as error:
+                print(error)
+        from manyhands.futures import ThreadPoolExecutor
+        executor = ThreadPoolExecutor(1)
+        executor.submit(id, 1).result()
+        """,
+        lambda out: (
+            out.splitlines() == ["cannot schedule new futures after interpreter shutdown"] * 2
+        ),
+    ),
+    "waits for tasks that are submitted by a daemon's thread": (
+        """
+        import threading, time
+        from manyhands.futures import ThreadPoolExecutor
+        executor = ThreadPoolExecutor(1)
+        def daemon():
+            executor.submit(lambda: (time.sleep(0.2), print("apple")))
+        thread = threading.Thread(target=daemon, daemon=True)
+        thread.start()
+        thread.join()
+        """,
+        lambda out: out.split() == ["apple"],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", PROGRAMS)
+def test_at_its_end_the_interpreter(what: str) -> None:
+    program, expected = PROGRAMS[what]
+    out = run(program)
+    assert expected(out), out
+
+
+def test_ctrl_c_ends_a_wait_for_a_result() -> None:
+    program = """
+        import os, signal, threading
+        from manyhands.futures import ThreadPoolExecutor
+        executor = ThreadPoolExecutor(1)
+        go = threading.Event()
+        def interrupt():
+            os.kill(os.getpid(), signal.SIGINT)
+            go.wait()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        future = executor.submit(interrupt)
+        try:
+            future.result()
+        except KeyboardInterrupt:
+            print("interrupted")
+        go.set()
+        try:
+            executor.submit(os.kill, os.getpid(), signal.SIGINT)
+            executor.shutdown()
+        except KeyboardInterrupt:
+            print("again")
+    """
+    assert run(program).split() == ["interrupted", "again"]
+
+
+def test_a_signal_handler_may_wait_within_a_wait() -> None:
+    with ThreadPoolExecutor(2) as executor:
+        go = threading.Event()
+        results: list[int] = []
+
+        def handler(*_: object) -> None:
+            results.append(executor.submit(abs, -7).result())
+            go.set()
+
+        before = signal.signal(signal.SIGUSR1, handler)
+        try:
+            future = executor.submit(lambda: (os.kill(os.getpid(), signal.SIGUSR1), go.wait()))
+            assert future.result(30)[1]
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+        assert results == [7]
+
+
+def test_a_forked_child_gets_an_error_and_does_not_wait_for_ever(
+    executor: ThreadPoolExecutor, busy: threading.Event
+) -> None:
+    future = executor.submit(abs, -7)
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        texts = []
+        for call in (lambda: executor.submit(abs, 1), future.result):
+            try:
+                call()
+            except RuntimeError as error:
+                texts.append(str(error))
+        executor.shutdown()
+        with ThreadPoolExecutor(1) as own:
+            texts.append(str(own.submit(abs, -7).result()))
+        os.write(write, "\n".join(texts).encode())
+        os._exit(0)
+    os.close(write)
+    with open(read) as pipe:
+        text = pipe.read().splitlines()
+    os.waitpid(child, 0)
+    assert len(text) == 3
+    assert "make a pool in this process" in text[0]
+    assert text[2] == "7"
+    busy.set()
+    assert future.result() == 7
+
+
+def test_a_forked_child_ends_as_usual() -> None:
+    program = """
+        import os, threading
+        from manyhands.futures import ThreadPoolExecutor
+        executor = ThreadPoolExecutor(2)
+        go = threading.Event()
+        executor.submit(go.wait)
+        child = os.fork()
+        if child == 0:
+            raise SystemExit(7)
+        status = os.waitpid(child, 0)[1]
+        go.set()
+        print(os.waitstatus_to_exitcode(status))
+    """
+    # (Newer interpreters warn of the fork, on standard error.)
+    assert run(program).split()[0] == "7"
