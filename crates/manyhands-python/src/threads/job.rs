@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 
 use super::batch::ThreadBatch;
-use crate::future::{AtOnce, FutureBase, Teller};
+use crate::future::{AtOnce, FutureBase, Teller, first};
 use crate::outcome::Settled;
 
 /// A task, or a batch of them.
@@ -36,13 +36,20 @@ impl Job {
         1
     }
 
-    /// Ends what has not begun.
-    pub(crate) fn withdraw(self, py: Python<'_>) {
+    /// Ends what has not begun. With what came `before`, of other jobs: the first error of all.
+    ///
+    /// # Errors
+    /// Ctrl-C in a callback; the job is withdrawn all the same.
+    pub(crate) fn withdraw(self, py: Python<'_>, before: PyResult<()>) -> PyResult<()> {
         match self {
             Self::Call(future) => {
-                FutureBase::withdraw(future.bind(py));
+                let future = future.bind(py);
+                first(future, before, FutureBase::withdraw(future).map(drop))
             }
-            Self::Batch(batch) => batch.get().withdraw(&mut AtOnce),
+            Self::Batch(batch) => {
+                batch.get().withdraw(&mut AtOnce);
+                before
+            }
         }
     }
 

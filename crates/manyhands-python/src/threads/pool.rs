@@ -271,9 +271,8 @@ impl ThreadsBase {
         }
         threads.close();
         if cancel {
-            for job in threads.executor()?.take() {
-                job.withdraw(py);
-            }
+            let jobs = threads.executor()?.take().into_iter();
+            return jobs.fold(Ok(()), |before, job| job.withdraw(py, before));
         }
         Ok(())
     }

@@ -1,0 +1,126 @@
+"""Ctrl-C, signals, and the interpreter's end, where native code would have swallowed them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+
+def run(program: str, *, code: int = 0) -> str:
+    """A program of its own; gives what it printed, both ways."""
+    source = textwrap.dedent(program)
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", source],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+# -- callbacks -----------------------------------------------------------------------------------
+
+
+def test_an_interrupt_in_a_callback_of_a_future_that_has_ended_is_raised() -> None:
+    output = run("""
+        import signal
+        from manyhands.futures import ThreadPoolExecutor
+        with ThreadPoolExecutor(1) as executor:
+            future = executor.submit(abs, -7)
+            future.result()
+            try:
+                future.add_done_callback(lambda future: signal.raise_signal(signal.SIGINT))
+            except KeyboardInterrupt:
+                print("interrupted")
+    """)
+    assert output == "interrupted\n"
+
+
+def test_an_interrupt_in_a_callback_of_a_withdrawn_task_is_raised_after_the_others() -> None:
+    output = run("""
+        import signal, threading
+        from manyhands.futures import ThreadPoolExecutor
+        for how in ("cancel", "shutdown"):
+            gate = threading.Event()
+            executor = ThreadPoolExecutor(1)
+            executor.submit(gate.wait)
+            futures = [executor.submit(abs, -7) for _ in range(2)]
+            futures[0].add_done_callback(lambda future: signal.raise_signal(signal.SIGINT))
+            futures[0].add_done_callback(lambda future: print("the next callback"))
+            try:
+                if how == "cancel":
+                    futures[0].cancel()
+                else:
+                    executor.shutdown(wait=False, cancel_futures=True)
+            except KeyboardInterrupt:
+                print(how, [future.cancelled() for future in futures])
+            gate.set()
+            executor.shutdown()
+    """)
+    assert output.splitlines() == [
+        "the next callback",
+        "cancel [True, False]",
+        "the next callback",
+        "shutdown [True, True]",
+    ]
+
+
+def test_what_is_no_exception_in_a_thread_of_the_pool_is_reported_and_the_thread_goes_on() -> None:
+    output = run("""
+        import sys, threading
+        from manyhands.futures import ThreadPoolExecutor
+        sys.unraisablehook = lambda args: print("unraisable", args.exc_type.__name__)
+        def interrupted(future):
+            raise KeyboardInterrupt
+        gate = threading.Event()
+        with ThreadPoolExecutor(1) as executor:
+            future = executor.submit(gate.wait)
+            future.add_done_callback(interrupted)
+            future.add_done_callback(lambda future: print("the next callback"))
+            gate.set()
+            print(executor.submit(abs, -7).result())
+    """)
+    assert output.splitlines() == ["the next callback", "unraisable KeyboardInterrupt", "7"]
+
+
+def test_an_interrupt_while_a_loop_is_told_of_ends_is_raised_and_no_end_is_lost() -> None:
+    output = run("""
+        import asyncio, signal, threading
+        from manyhands.futures import ThreadPoolExecutor
+        armed = False
+
+        class Loop(asyncio.SelectorEventLoop):
+            def call_soon(self, callback, *args, **options):
+                # As the first of the loop's own futures ends.
+                global armed
+                if armed and "Task" in str(type(getattr(callback, "__self__", callback))):
+                    armed = False
+                    handle = super().call_soon(callback, *args, **options)
+                    signal.raise_signal(signal.SIGINT)
+                    return handle
+                return super().call_soon(callback, *args, **options)
+
+        async def one():
+            return await asyncio.get_running_loop().run_in_executor(executor, abs, -7)
+
+        executor = ThreadPoolExecutor(1)
+        loop = Loop()
+        gate = threading.Event()
+        executor.submit(gate.wait)
+        tasks = [loop.create_task(one()) for _ in range(3)]
+        loop.run_until_complete(asyncio.sleep(0))
+        gate.set()
+        executor.shutdown()
+        # All have ended, and the loop has not looked yet.
+        armed = True
+        try:
+            loop.run_until_complete(asyncio.gather(*tasks))
+        except KeyboardInterrupt:
+            print("interrupted")
+        print([loop.run_until_complete(task) for task in tasks])
+        loop.close()
+    """)
+    assert output.splitlines() == ["interrupted", "[7, 7, 7]"]
