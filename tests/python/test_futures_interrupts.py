@@ -124,3 +124,70 @@ def test_an_interrupt_while_a_loop_is_told_of_ends_is_raised_and_no_end_is_lost(
         loop.close()
     """)
     assert output.splitlines() == ["interrupted", "[7, 7, 7]"]
+
+
+# -- the interpreter's end -------------------------------------------------------------------------
+
+LAST = """
+    class Last:
+        # Destroyed when the interpreter finalizes: threads ask for its lock meanwhile.
+        def __del__(self, sleep=time.sleep):
+            for _ in range(50):
+                sleep(0.005)
+    sys.modules["last"] = Last()
+"""
+
+
+def test_an_interrupt_while_the_end_waits_for_threads_ends_the_program_and_not_by_a_crash() -> None:
+    output = run(f"""
+    import signal, sys, time
+    from manyhands.futures import ThreadPoolExecutor
+    {LAST}
+    def task():
+        while True:
+            time.sleep(0.001)
+    executor = ThreadPoolExecutor(2)
+    running = [executor.submit(task) for _ in range(2)]
+    running[0].add_done_callback(print)
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    """)
+    assert "KeyboardInterrupt" in output
+    assert "Fatal" not in output
+
+
+def test_an_interrupt_while_a_callback_is_waited_for_ends_the_program_and_not_by_a_crash() -> None:
+    output = run(f"""
+    import signal, sys, time
+    from manyhands.futures import ProcessPoolExecutor
+    {LAST}
+    def callback(future):
+        while True:
+            time.sleep(0.001)
+    executor = ProcessPoolExecutor(1)
+    future = executor.submit(abs, -7)
+    future.add_done_callback(callback)
+    future.result()
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    """)
+    assert "KeyboardInterrupt" in output
+    assert "Fatal" not in output
+
+
+def test_the_end_waits_for_callbacks_of_executors_that_nobody_has_any_more() -> None:
+    output = run("""
+        import time
+        from manyhands.futures import ProcessPoolExecutor
+        from manyhands.futures._process import LAST_CALLBACKS
+        def callback(future):
+            time.sleep(2 * LAST_CALLBACKS)
+            print("called back", future.result())
+        executor = ProcessPoolExecutor(1)
+        future = executor.submit(abs, -7)
+        future.add_done_callback(callback)
+        future.result()
+        executor.shutdown(wait=False)
+        del executor, future
+    """)
+    assert output == "called back 7\n"

@@ -11,6 +11,7 @@ use super::{Backing, FutureBase};
 use crate::callbacks::CallbackWaiter;
 use crate::chain::{self, Chain, Recognised};
 use crate::payload::helper_of_futures;
+use crate::strangers;
 use crate::threads::door::Bell;
 use crate::tracking;
 
@@ -116,8 +117,9 @@ impl FutureBase {
             told = true;
             teller.before_strangers();
             let (condition, waiters) = condition;
-            let notified = helper_of_futures(py)
-                .and_then(|module| module.call_method1("notify", (slf, condition, waiters)));
+            let notified = helper_of_futures(py).and_then(|module| {
+                strangers::call_method(&module, "notify", (slf, condition, waiters))
+            });
             if let Err(error) = notified {
                 ended = first(slf, ended, pass_on(slf, error));
             }
@@ -208,12 +210,13 @@ pub(crate) fn first(
 /// What is no `Exception`.
 fn call_back(future: &Bound<'_, FutureBase>, callback: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = future.py();
-    let Err(error) = callback.call1((future,)) else {
+    let args = (future,).into_pyobject(py)?;
+    let Err(error) = strangers::call(callback, &args, None) else {
         return Ok(());
     };
     let error = error.into_value(py);
     let logged = helper_of_futures(py)
-        .and_then(|module| module.call_method1("callback_failed", (future, error)));
+        .and_then(|module| strangers::call_method(&module, "callback_failed", (future, error)));
     match logged {
         Ok(_) => Ok(()),
         Err(error) => pass_on(future, error),

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use super::batch::ThreadBatch;
 use crate::future::{AtOnce, FutureBase, Teller, first};
 use crate::outcome::Settled;
+use crate::strangers;
 
 /// A task, or a batch of them.
 pub(crate) enum Job {
@@ -32,7 +33,7 @@ impl Job {
         };
         FutureBase::end(bound, settled, teller);
         // If nobody wants the outcome, its destructor runs here.
-        drop(future);
+        strangers::release(future.into_bound(py));
         1
     }
 
