@@ -191,3 +191,20 @@ def test_the_end_waits_for_callbacks_of_executors_that_nobody_has_any_more() -> 
         del executor, future
     """)
     assert output == "called back 7\n"
+
+
+def test_a_forked_child_does_not_wait_for_an_executor_that_its_parent_has_let_go_of() -> None:
+    output = run("""
+        import multiprocessing, time
+        from manyhands.futures import ProcessPoolExecutor
+        executor = ProcessPoolExecutor(1)
+        executor.submit(abs, -7).result()
+        executor.submit(time.sleep, 1)
+        del executor
+        child = multiprocessing.get_context("fork").Process(target=print, args=("child",))
+        child.start()
+        child.join()
+        print(child.exitcode)
+    """)
+    # (Newer interpreters warn of the fork, on standard error.)
+    assert output.splitlines()[:2] == ["child", "0"]
