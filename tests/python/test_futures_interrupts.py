@@ -208,3 +208,23 @@ def test_a_forked_child_does_not_wait_for_an_executor_that_its_parent_has_let_go
     """)
     # (Newer interpreters warn of the fork, on standard error.)
     assert output.splitlines()[:2] == ["child", "0"]
+
+
+# -- handlers --------------------------------------------------------------------------------------
+
+
+def test_a_handler_that_runs_while_the_main_thread_waits_has_no_signals_blocked() -> None:
+    output = run("""
+        import signal, threading
+        from manyhands.futures import ThreadPoolExecutor
+        gate = threading.Event()
+        def handler(*args):
+            print([*signal.pthread_sigmask(signal.SIG_BLOCK, [])])
+            gate.set()
+        with ThreadPoolExecutor(1) as executor:
+            future = executor.submit(gate.wait)
+            signal.signal(signal.SIGALRM, handler)
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+            print(future.result())
+    """)
+    assert output.splitlines() == ["[]", "True"]

@@ -146,8 +146,10 @@ fn sleep_in_main(
     deadline: Option<Instant>,
 ) -> PyResult<bool> {
     loop {
-        // Handlers have their say after signals are blocked, so that none is slept through. They
+        // Handlers run while nothing is blocked, as a program they start would inherit that; and
+        // have their say once more after signals are blocked, so that none is slept through. They
         // may wait by the same event, so that what it said must be looked at after them.
+        py.check_signals()?;
         let blocked = Blocked::new();
         py.check_signals()?;
         if what.is_done() {
