@@ -150,7 +150,11 @@ class Hub:
         self._keys: dict[asyncio.Future[None], int] = {}
         self._last = 0
         self._hubs = hubs
-        loop.add_reader(door.fileno(), self._on_ready)
+        # In a context of its own: the loop keeps the reader's for as long as it lives, and so would
+        # what the first who waits has in his.
+        from contextvars import Context
+
+        Context().run(loop.add_reader, door.fileno(), self._on_ready)
         if isinstance(door, Door):
             # Nobody need await the end of the pool for the loop to be done with it. (The door to
             # threads is that of all pools, and goes with the loop.)
