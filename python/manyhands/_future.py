@@ -248,12 +248,14 @@ thread_hubs = ThreadHubs()
 
 
 def thread_door(loop: asyncio.AbstractEventLoop) -> ThreadDoor | None:
-    """The door of a running loop to threads; `None` if that loop watches no descriptors."""
+    """The door of a running loop to threads; `None` if that loop watches no descriptors, or the
+    process has none left for it: then the loop is woken as for any other callback.
+    """
     hub = thread_hubs.get(loop)
     if hub is None:
         try:
             hub = Hub(ThreadDoor(weakref.ref(loop)), thread_hubs, loop)
-        except NotImplementedError:
+        except (NotImplementedError, OSError):
             return None
         # A loop may also say that it does, and not do it: with a mock for its `_add_reader`, say.
         selector = getattr(loop, "_selector", None)

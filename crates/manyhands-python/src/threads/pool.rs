@@ -217,7 +217,7 @@ impl ThreadsBase {
         let threads = Arc::new(Threads {
             executor: Some(executor),
             alive: alive.clone(),
-            main: MainBed::default(),
+            main: MainBed::new(),
             errors: package,
             killed: AtomicBool::new(false),
         });

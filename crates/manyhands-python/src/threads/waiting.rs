@@ -20,11 +20,20 @@ pub(crate) trait Ending: Send + Sync {
     fn unwatch(&self, waiter: &Arc<dyn Waiter>);
 }
 
-/// Where the main thread sleeps; one for a pool, made when needed.
+/// Where the main thread sleeps; one for a pool, made with it: who has become short of descriptors
+/// since can wait nevertheless.
 #[derive(Default)]
 pub(crate) struct MainBed(Mutex<Option<Arc<MainEvent>>>);
 
 impl MainBed {
+    pub(crate) fn new() -> Self {
+        let bed = Self::default();
+        // Where there is no descriptor now there may be one when it is needed: the first wait in
+        // the main thread tries again, and says so.
+        let _later = bed.event();
+        bed
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Arc<MainEvent>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
