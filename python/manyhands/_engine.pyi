@@ -30,6 +30,7 @@ __all__ = [
     "ThreadsBase",
     "WorkerSeat",
     "_end_threads",
+    "_join_callbacks",
     "_stop_callbacks",
     "usable_cores",
 ]
@@ -41,6 +42,7 @@ MAX_WORKERS: Final = 256
 
 def usable_cores() -> int: ...
 def _stop_callbacks(timeout: float) -> None: ...
+def _join_callbacks() -> None: ...
 def _end_threads() -> None: ...
 
 @disjoint_base

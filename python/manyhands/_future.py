@@ -159,7 +159,11 @@ class Hub:
         self._keys: dict[asyncio.Future[None], int] = {}
         self._last = 0
         self._hubs = hubs
-        loop.add_reader(door.fileno(), self._on_ready)
+        # In a context of its own: the loop keeps the reader's for as long as it lives, and so would
+        # what the first who waits has in his.
+        from contextvars import Context
+
+        Context().run(loop.add_reader, door.fileno(), self._on_ready)
         if isinstance(door, Door):
             # Nobody need await the end of the pool for the loop to be done with it. (The door to
             # threads is that of all pools, and goes with the loop.)
@@ -253,12 +257,14 @@ thread_hubs = ThreadHubs()
 
 
 def thread_door(loop: asyncio.AbstractEventLoop) -> ThreadDoor | None:
-    """The door of a running loop to threads; `None` if that loop watches no descriptors."""
+    """The door of a running loop to threads; `None` if that loop watches no descriptors, or the
+    process has none left for it: then the loop is woken as for any other callback.
+    """
     hub = thread_hubs.get(loop)
     if hub is None:
         try:
             hub = Hub(ThreadDoor(weakref.ref(loop)), thread_hubs, loop)
-        except NotImplementedError:
+        except (NotImplementedError, OSError):
             return None
         # A loop may also say that it does, and not do it: with a mock for its `_add_reader`, say.
         selector = getattr(loop, "_selector", None)

@@ -365,3 +365,35 @@ def test_a_forked_child_ends_as_usual() -> None:
     """
     # (Newer interpreters warn of the fork, on standard error.)
     assert run(program).split()[0] == "7"
+
+
+def test_what_has_been_started_goes_on_without_descriptors() -> None:
+    assert run("""
+        import asyncio, os, resource, threading
+        from manyhands.futures import ThreadPoolExecutor
+        async def on_a_loop():
+            taken = take_all()
+            ended = await asyncio.get_running_loop().run_in_executor(executor, abs, -7)
+            give_back(taken)
+            return ended
+        def take_all():
+            taken = []
+            while True:
+                try:
+                    taken.append(os.dup(0))
+                except OSError:
+                    return taken
+        def give_back(taken):
+            for descriptor in taken:
+                os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        executor = ThreadPoolExecutor(1)
+        print(asyncio.run(on_a_loop()))
+        gate = threading.Event()
+        future = executor.submit(gate.wait)
+        taken = take_all()
+        threading.Timer(0.2, gate.set).start()
+        print(future.result())
+        executor.shutdown()
+        give_back(taken)
+    """).splitlines() == ["7", "True"]

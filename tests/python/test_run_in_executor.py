@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import os
 import threading
@@ -313,3 +314,29 @@ def test_a_loops_descriptor_goes_with_the_loop(executor: ThreadPoolExecutor) -> 
         gc.collect()
         assert weak() is None
     assert descriptors() == before
+
+
+def test_a_loop_does_not_keep_the_context_of_the_first_who_waited() -> None:
+    class Value: ...
+
+    variable: contextvars.ContextVar[Value] = contextvars.ContextVar("variable")
+
+    async def wait(executor: ThreadPoolExecutor, awaited: bool) -> weakref.ref[Value]:
+        value = Value()
+        variable.set(value)
+        if awaited:
+            await executor.submit(abs, -7)
+        else:
+            await asyncio.get_running_loop().run_in_executor(executor, abs, -7)
+        return weakref.ref(value)
+
+    async def is_kept(executor: ThreadPoolExecutor, awaited: bool) -> bool:
+        value = await asyncio.create_task(wait(executor, awaited))
+        # The task's last step is over, and its context with it.
+        await asyncio.sleep(0)
+        gc.collect()
+        return value() is not None
+
+    with ThreadPoolExecutor(1) as executor:
+        assert not asyncio.run(is_kept(executor, awaited=False))
+        assert not asyncio.run(is_kept(executor, awaited=True))

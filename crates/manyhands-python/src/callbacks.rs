@@ -5,7 +5,7 @@
 //!
 //! The interpreter ends a thread that asks for its lock while it finalizes, in the middle of
 //! whatever that does (PEP 788), which native code does not survive. So the threads are stopped
-//! before ([`stop_all`]).
+//! before ([`stop_all`]), and callbacks of executors waited for ([`join_executors`]).
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 
 use manyhands::sys::event::{Event, Woken};
 use manyhands::sys::forked::ProcessMark;
-use manyhands::sys::signals::Blocked;
+use manyhands::sys::signals::{self, Blocked};
 use manyhands::task::Waiter;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use crate::future::FutureBase;
+use crate::strangers;
 
 #[derive(Default)]
 struct Queue {
@@ -47,23 +48,41 @@ pub(crate) fn stop_all(timeout: Duration) {
     }
 }
 
+/// The interpreter is ending: waits until the callbacks of all executors have run, of those too
+/// that nobody has any more, as the standard library does. (Ctrl-C ends the wait.)
+pub(crate) fn join_executors(py: Python<'_>) -> PyResult<()> {
+    let all: Vec<_> = {
+        let all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().filter_map(Weak::upgrade).collect()
+    };
+    for callbacks in all {
+        if callbacks.of_executor && callbacks.mark.is_current() {
+            callbacks.join_open_to_signals(py, None)?;
+        }
+    }
+    Ok(())
+}
+
 /// See the module's documentation.
 pub(crate) struct Callbacks {
     queue: Mutex<Queue>,
     changed: Condvar,
     /// Set while no callbacks are expected.
     idle: Event,
+    /// Of an executor, whose callbacks the end of the interpreter waits for.
+    of_executor: bool,
     mark: ProcessMark,
 }
 
 impl Callbacks {
-    pub(crate) fn new() -> std::io::Result<Arc<Self>> {
+    pub(crate) fn new(of_executor: bool) -> std::io::Result<Arc<Self>> {
         let idle = Event::new()?;
         idle.set();
         let callbacks = Arc::new(Self {
             queue: Mutex::default(),
             changed: Condvar::new(),
             idle,
+            of_executor,
             mark: ProcessMark::current(),
         });
         // Taken with the interpreter's lock only, so that no fork finds it held.
@@ -182,9 +201,10 @@ impl Callbacks {
             };
             // No interpreter any more: nobody is left to be called back.
             let delivered = Python::try_attach(|py| {
-                FutureBase::deliver(future.bind(py));
+                let future = future.into_bound(py);
+                FutureBase::deliver(&future);
                 // Here, or it would go only when somebody next calls into this module.
-                drop(future);
+                strangers::release(future);
             });
             if delivered.is_none() {
                 return;
@@ -193,12 +213,28 @@ impl Callbacks {
         }
     }
 
-    /// Waits until all callbacks have run; at once when called by one of them.
-    pub(crate) fn join(
+    /// Waits until all callbacks have run, detached; in the main thread, Python's signal handlers
+    /// run in between. At once when called by one of the callbacks. False when the time is over.
+    pub(crate) fn join_open_to_signals(
         &self,
-        timeout: Option<Duration>,
-        blocked: Option<&Blocked>,
-    ) -> std::io::Result<Woken> {
+        py: Python<'_>,
+        deadline: Option<Instant>,
+    ) -> PyResult<bool> {
+        loop {
+            let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
+            let blocked = signals::is_main_thread().then(Blocked::new);
+            py.check_signals()?;
+            let joined = py.detach(|| self.join(left, blocked.as_ref()));
+            drop(blocked);
+            match joined? {
+                Woken::Ready => return Ok(true),
+                Woken::TimedOut => return Ok(false),
+                Woken::Interrupted => py.check_signals()?,
+            }
+        }
+    }
+
+    fn join(&self, timeout: Option<Duration>, blocked: Option<&Blocked>) -> std::io::Result<Woken> {
         if self.lock().thread == Some(std::thread::current().id()) {
             return Ok(Woken::Ready);
         }

@@ -140,7 +140,7 @@ impl Chain {
     }
 
     /// On the loop's thread: ends the loop's future as ours has ended.
-    pub(crate) fn end(self, future: &Bound<'_, FutureBase>) -> PyResult<()> {
+    pub(crate) fn end(&self, future: &Bound<'_, FutureBase>) -> PyResult<()> {
         let py = future.py();
         let destination = self.destination.bind(py);
         // It was cancelled meanwhile; that is no matter of ours any more.

@@ -7,6 +7,8 @@ use manyhands::task::Exit;
 use pyo3::exceptions::{PyConnectionError, PyEOFError, PyRuntimeError};
 use pyo3::prelude::*;
 
+use crate::strangers;
+
 /// Calls `launch(worker, fd)`, which gives an object with `pid` and `reap()`, and `close()`.
 ///
 /// Its objects go while the thread is attached: else they would, with all that they hold, whenever
@@ -30,9 +32,8 @@ impl Launcher for PythonLauncher {
             let Some(object) = &self.object else {
                 return Err(PyRuntimeError::new_err("the launcher is closed"));
             };
-            let child = object
-                .bind(py)
-                .call_method1("launch", (worker, control.into_raw_fd()))?;
+            let args = (worker, control.into_raw_fd());
+            let child = strangers::call_method(object.bind(py), "launch", args)?;
             Ok((child.getattr("pid")?.extract()?, child.unbind()))
         });
         match started {
@@ -62,7 +63,7 @@ impl Launcher for PythonLauncher {
                 return;
             };
             let object = object.into_bound(py);
-            if let Err(error) = object.call_method0("close") {
+            if let Err(error) = strangers::call_method(&object, "close", ()) {
                 error.write_unraisable(py, Some(&object));
             }
         });
@@ -77,7 +78,7 @@ impl Child for PythonChild {
     fn reap(&mut self) -> Exit {
         let reaped = Python::try_attach(|py| {
             let child = self.child.take()?.into_bound(py);
-            let code = child.call_method0("reap");
+            let code = strangers::call_method(&child, "reap", ());
             let code = code.and_then(|code| code.extract::<Option<i32>>());
             let code = code.inspect_err(|error| {
                 error.clone_ref(py).write_unraisable(py, Some(&child));

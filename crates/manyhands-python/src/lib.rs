@@ -14,6 +14,7 @@ mod launcher;
 mod outcome;
 mod payload;
 mod pool;
+mod strangers;
 mod threads;
 mod tracking;
 mod worker;
@@ -60,6 +61,13 @@ mod engine {
         let timeout = std::time::Duration::from_secs_f64(timeout);
         py.detach(|| crate::callbacks::stop_all(timeout));
     }
+
+    /// The interpreter is ending: waits until the callbacks of all executors have run.
+    #[pyo3::pyfunction]
+    fn _join_callbacks(py: pyo3::Python<'_>) -> pyo3::PyResult<()> {
+        crate::callbacks::join_executors(py)
+    }
+
     /// The interpreter is ending: no thread pool takes tasks any more. Waits until all threads have
     /// done what they have to do.
     #[pyo3::pyfunction]

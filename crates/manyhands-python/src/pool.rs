@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use manyhands::board::WorkerPhase;
 use manyhands::process::{Config, OnDeath, Pool, Waited};
-use manyhands::sys::event::Woken;
 use manyhands::sys::signals::{self, Blocked};
 use manyhands::task::Task;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
@@ -158,7 +157,7 @@ impl PoolBase {
         let pool = py.detach(|| Pool::start(config, launcher))?;
         let core = Arc::new(Core {
             pool,
-            callbacks: Callbacks::new()?,
+            callbacks: Callbacks::new(standard.is_some())?,
             hubs,
             errors,
             is_standard: standard.is_some(),
@@ -279,18 +278,7 @@ impl PoolBase {
         if !wait(py, &core, core.pool.gone(), timeout)? {
             return Ok(false);
         }
-        loop {
-            let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
-            let blocked = signals::is_main_thread().then(Blocked::new);
-            py.check_signals()?;
-            let joined = py.detach(|| core.callbacks.join(left, blocked.as_ref()));
-            drop(blocked);
-            match joined? {
-                Woken::Ready => return Ok(true),
-                Woken::TimedOut => return Ok(false),
-                Woken::Interrupted => py.check_signals()?,
-            }
-        }
+        core.callbacks.join_open_to_signals(py, deadline)
     }
 
     /// Has `_close` or `_kill` come to its end?

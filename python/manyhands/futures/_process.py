@@ -19,7 +19,13 @@ from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import util
 from types import TracebackType
 
-from manyhands._engine import MAX_WORKERS, PoolBase, _stop_callbacks, usable_cores
+from manyhands._engine import (
+    MAX_WORKERS,
+    PoolBase,
+    _join_callbacks,
+    _stop_callbacks,
+    usable_cores,
+)
 from manyhands._future import Future
 
 # A worker imports this as well, with its program's main module, and seldom uses it: so what takes
@@ -476,6 +482,9 @@ def _end_all() -> None:
     workers = sys.modules.get("manyhands.futures._workers")
     if workers is not None:
         workers.wait_for_dropped()
+    if not interrupted:
+        # Those of executors that were dropped as well: nobody else waits for them.
+        _join_callbacks()
 
 
 # As the standard library does: before it joins its threads, and so before what atexit runs.

@@ -150,19 +150,21 @@ class Recorder:
 
     def outlives(self, gone: Batch) -> None:
         """The executor was dropped: what `gone` tells the end of still ends what it has."""
-        _ending[self] = gone
+        _ending[self] = os.getpid(), gone
         if self._closed:
             _ending.pop(self, None)
 
 
-_ending: dict[Recorder, Batch] = {}
-"""What ends with the workers of executors that were dropped."""
+_ending: dict[Recorder, tuple[int, Batch]] = {}
+"""What ends with the workers of executors that were dropped, and the process that had those."""
 
 
 def wait_for_dropped() -> None:
     """Waits until executors that were dropped have ended what they had."""
-    for gone in list(_ending.values()):
-        gone.wait()
+    for owner, gone in list(_ending.values()):
+        # A forked child has inherited the entries, and has none of the workers.
+        if owner == os.getpid():
+            gone.wait()
 
 
 class RecordedChild:

@@ -147,14 +147,15 @@ impl FutureBase {
     ///     True
     fn cancel(slf: &Bound<'_, Self>) -> PyResult<bool> {
         match slf.get().backing()? {
-            Backing::Thread(_) => Ok(Self::withdraw(slf)),
+            Backing::Thread(_) => Self::withdraw(slf),
             Backing::Process(inner) if inner.task.is_done() => Self::is_cancelled(slf),
             Backing::Process(inner) => Ok(slf.py().detach(|| inner.core.pool.cancel(&inner.task))),
         }
     }
 
     /// Calls `fn(future)` when the task has ended: on the pool's callback thread (of
-    /// processes) or the thread that ran it, or at once in this one if it has already. What a callback raises is logged.
+    /// processes) or the thread that ran it, or at once in this one if it has already. What a callback raises is
+    /// logged; what is no `Exception`, such as Ctrl-C, is raised here if the callback runs here.
     ///
     ///     >>> import manyhands as mh
     ///     >>> with mh.Pool(1) as pool:

@@ -16,7 +16,7 @@ use pyo3::prelude::*;
 use pyo3::sync::OnceLockExt;
 
 pub(crate) use self::backing::{Backing, ProcessTask};
-pub(crate) use self::watchers::{AtOnce, Teller};
+pub(crate) use self::watchers::{AtOnce, Teller, first, is_interruption};
 use self::watchers::{Callback, Watchers};
 use crate::outcome::{Settled, settle};
 use crate::pool::seconds;
@@ -110,7 +110,8 @@ impl FutureBase {
         debug_assert!(fresh, "one thread makes a call, and once");
     }
 
-    /// As [`end`](Self::end), where others may end it as well; false if one was faster.
+    /// As [`end`](Self::end), where others may end it as well; false if one was faster. A thread
+    /// that runs tasks has nobody to pass on to what a callback raised.
     fn end_if_running(slf: &Bound<'_, Self>, settled: Settled, teller: &mut dyn Teller) -> bool {
         let this = slf.get();
         let Some(Backing::Thread(task)) = this.backing.get() else {
@@ -128,15 +129,20 @@ impl FutureBase {
         for waiter in waiters {
             teller.wake(waiter);
         }
-        Self::publish(slf, teller);
+        if let Err(error) = Self::publish(slf, teller) {
+            error.write_unraisable(slf.py(), Some(slf.as_any()));
+        }
         true
     }
 
     /// Ends a task that has not begun, with this outcome; tells whether it had not.
-    fn end_unbegun(slf: &Bound<'_, Self>, settled: Settled) -> bool {
+    ///
+    /// # Errors
+    /// Ctrl-C in a callback; the task has ended all the same.
+    fn end_unbegun(slf: &Bound<'_, Self>, settled: Settled) -> PyResult<bool> {
         let this = slf.get();
         let Some(Backing::Thread(task)) = this.backing.get() else {
-            return false;
+            return Ok(false);
         };
         track_for(slf, &settled);
         let mut settled = Some(settled);
@@ -147,25 +153,30 @@ impl FutureBase {
             }
         });
         let Some(withdrawn) = withdrawn else {
-            return false;
+            return Ok(false);
         };
         let mut teller = AtOnce;
         for waiter in withdrawn.waiters {
             teller.wake(waiter);
         }
-        Self::publish(slf, &mut teller);
+        let published = Self::publish(slf, &mut teller);
         drop(withdrawn.call);
-        true
+        published.map(|()| true)
     }
 
     /// Withdraws the task if it has not begun; tells whether it is withdrawn now.
-    pub(crate) fn withdraw(slf: &Bound<'_, Self>) -> bool {
-        Self::end_unbegun(slf, Settled::Cancelled)
-            || matches!(slf.get().settled.get(), Some(Settled::Cancelled))
+    ///
+    /// # Errors
+    /// Ctrl-C in a callback; the task is withdrawn all the same.
+    pub(crate) fn withdraw(slf: &Bound<'_, Self>) -> PyResult<bool> {
+        Ok(Self::end_unbegun(slf, Settled::Cancelled)?
+            || matches!(slf.get().settled.get(), Some(Settled::Cancelled)))
     }
 
     /// The task will not be run, for this reason.
     pub(crate) fn abandon(slf: &Bound<'_, Self>, why: Settled) {
-        Self::end_unbegun(slf, why);
+        if let Err(error) = Self::end_unbegun(slf, why) {
+            error.write_unraisable(slf.py(), Some(slf.as_any()));
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use manyhands::task::Waiter;
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
@@ -10,6 +11,7 @@ use super::{Backing, FutureBase};
 use crate::callbacks::CallbackWaiter;
 use crate::chain::{self, Chain, Recognised};
 use crate::payload::helper_of_futures;
+use crate::strangers;
 use crate::threads::door::Bell;
 use crate::tracking;
 
@@ -76,7 +78,7 @@ impl FutureBase {
         }
         py.detach(|| inner.core.pool.watch_unseen(false));
         inner.core.callbacks.settled();
-        Self::publish(slf, &mut AtOnce);
+        Self::publish(slf, &mut AtOnce)?;
         Ok(false)
     }
 
@@ -85,13 +87,19 @@ impl FutureBase {
         if let Some(Backing::Process(inner)) = slf.get().backing.get() {
             slf.py().detach(|| inner.core.pool.watch_unseen(false));
         }
-        Self::publish(slf, &mut AtOnce);
+        if let Err(error) = Self::publish(slf, &mut AtOnce) {
+            error.write_unraisable(slf.py(), Some(slf.as_any()));
+        }
     }
 
     /// Tells the standard library's waiters and runs the callbacks; whoever comes later sees that
     /// the end has been told. A condition may be asked for meanwhile: then it is told as well.
-    pub(super) fn publish(slf: &Bound<'_, Self>, teller: &mut dyn Teller) {
+    ///
+    /// # Errors
+    /// Ctrl-C, or what else is no `Exception`, came out of one of them; the others have been told.
+    pub(super) fn publish(slf: &Bound<'_, Self>, teller: &mut dyn Teller) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
+        let mut ended = Ok(());
         let mut told = false;
         let callbacks = loop {
             let condition = {
@@ -109,17 +117,18 @@ impl FutureBase {
             told = true;
             teller.before_strangers();
             let (condition, waiters) = condition;
-            let notified = helper_of_futures(py)
-                .and_then(|module| module.call_method1("notify", (slf, condition, waiters)));
+            let notified = helper_of_futures(py).and_then(|module| {
+                strangers::call_method(&module, "notify", (slf, condition, waiters))
+            });
             if let Err(error) = notified {
-                error.write_unraisable(py, Some(slf.as_any()));
+                ended = first(slf, ended, pass_on(slf, error));
             }
         };
         for callback in callbacks {
             match callback {
                 Callback::Call(callback) => {
                     teller.before_strangers();
-                    call_back(slf, callback.bind(py));
+                    ended = first(slf, ended, call_back(slf, callback.bind(py)));
                 }
                 Callback::Chain(chain, bell) => {
                     if bell.push_chained(slf.clone().unbind(), chain) {
@@ -128,6 +137,7 @@ impl FutureBase {
                 }
             }
         }
+        ended
     }
 
     /// See `add_done_callback`.
@@ -138,7 +148,12 @@ impl FutureBase {
             None => None,
             Some(recognised) => chain::bell_of(&recognised.event_loop)?,
         };
-        let registered = Self::register(slf)?;
+        let (registered, before) = match Self::register(slf) {
+            Ok(registered) => (registered, Ok(())),
+            // Ctrl-C in a callback of before: this one is called all the same.
+            Err(error) if is_interruption(slf.py(), &error) => (false, Err(error)),
+            Err(error) => return Err(error),
+        };
         let (Some(Recognised { chain, event_loop }), Some(bell)) = (recognised, bell) else {
             if registered {
                 let mut watchers = this.watchers();
@@ -147,8 +162,7 @@ impl FutureBase {
                     return Ok(());
                 }
             }
-            call_back(slf, &callback);
-            return Ok(());
+            return first(slf, before, call_back(slf, &callback));
         };
         if registered {
             let mut watchers = this.watchers();
@@ -157,20 +171,54 @@ impl FutureBase {
                 return Ok(());
             }
         }
-        chain.end_soon(slf, &event_loop)
+        first(slf, before, chain.end_soon(slf, &event_loop))
     }
 }
 
+/// Is it Ctrl-C, or what else is no `Exception`, and so is to end the program?
+pub(crate) fn is_interruption(py: Python<'_>, error: &PyErr) -> bool {
+    !error.is_instance_of::<PyException>(py)
+}
+
+/// What ends the program is passed on; another defect is reported here.
+fn pass_on(future: &Bound<'_, FutureBase>, error: PyErr) -> PyResult<()> {
+    if is_interruption(future.py(), &error) {
+        return Err(error);
+    }
+    error.write_unraisable(future.py(), Some(future.as_any()));
+    Ok(())
+}
+
+/// The first error of two; where both have failed the second is reported, not lost.
+pub(crate) fn first(
+    future: &Bound<'_, FutureBase>,
+    before: PyResult<()>,
+    then: PyResult<()>,
+) -> PyResult<()> {
+    if before.is_ok() {
+        return then;
+    }
+    if let Err(error) = then {
+        error.write_unraisable(future.py(), Some(future.as_any()));
+    }
+    before
+}
+
 /// Runs one callback; what it raises is logged, as the standard library does.
-fn call_back(future: &Bound<'_, FutureBase>, callback: &Bound<'_, PyAny>) {
+///
+/// # Errors
+/// What is no `Exception`.
+fn call_back(future: &Bound<'_, FutureBase>, callback: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = future.py();
-    let Err(error) = callback.call1((future,)) else {
-        return;
+    let args = (future,).into_pyobject(py)?;
+    let Err(error) = strangers::call(callback, &args, None) else {
+        return Ok(());
     };
     let error = error.into_value(py);
     let logged = helper_of_futures(py)
-        .and_then(|module| module.call_method1("callback_failed", (future, error)));
-    if let Err(error) = logged {
-        error.write_unraisable(py, Some(callback));
+        .and_then(|module| strangers::call_method(&module, "callback_failed", (future, error)));
+    match logged {
+        Ok(_) => Ok(()),
+        Err(error) => pass_on(future, error),
     }
 }

@@ -157,16 +157,20 @@ pub(crate) fn interpreter_ends() -> bool {
 pub(crate) fn end_all(py: Python<'_>) -> PyResult<()> {
     INTERPRETER_ENDS.store(true, Ordering::Release);
     let all = std::mem::take(&mut *ALL.lock().unwrap_or_else(PoisonError::into_inner));
-    let ours = || all.iter().filter_map(|(_, alive)| alive.upgrade());
-    let ours = || ours().filter(|alive| alive.is_ours());
     for threads in all.iter().filter_map(|(threads, _)| threads.upgrade()) {
         if threads.is_ours() {
             threads.close();
         }
     }
-    let main = MainBed::default();
-    for alive in ours() {
-        waiting::wait(py, &*alive, &main, None)?;
+    let spare = MainBed::default();
+    for (threads, alive) in &all {
+        let Some(alive) = alive.upgrade().filter(|alive| alive.is_ours()) else {
+            continue;
+        };
+        // The pool's own, as long as there is one: it needs no descriptor.
+        let threads = threads.upgrade();
+        let main = threads.as_ref().map_or(&spare, |threads| &threads.main);
+        waiting::wait(py, &*alive, main, None)?;
     }
     Ok(())
 }

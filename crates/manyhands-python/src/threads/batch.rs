@@ -12,11 +12,13 @@ use pyo3::types::{PyDict, PyList, PyTuple, PyWeakrefReference};
 use super::alive::position;
 use super::door::ThreadDoor;
 use super::pool::Threads;
+use super::task::in_context;
 use super::waiting::Ending;
 use crate::future::Teller;
 use crate::outcome::{Settled, build};
 use crate::payload::helper_of_futures;
 use crate::pool::seconds;
+use crate::strangers;
 
 struct State {
     /// The function and its items, until nothing more of them will be begun.
@@ -167,7 +169,7 @@ impl ThreadBatch {
                     args,
                 }) => {
                     let ended = self.call(py, &function, &args);
-                    drop(args);
+                    strangers::release(args);
                     (item, ended)
                 }
                 // Items are made by the package: this is a defect of its own.
@@ -194,15 +196,7 @@ impl ThreadBatch {
         args: &Bound<'py, PyTuple>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let context = self.context.bind(py).call_method0(intern!(py, "copy"))?;
-        let run = context.getattr(intern!(py, "run"))?;
-        match args.len() {
-            1 => run.call1((function, args.get_item(0)?)),
-            _ => {
-                let first = PyTuple::new(py, [function])?;
-                let all = first.as_sequence().concat(args.as_sequence())?;
-                run.call1(all.to_tuple()?)
-            }
-        }
+        in_context(&context, function, args, None)
     }
 }
 

@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 
 use super::waiting::Ending;
 use crate::chain::Chain;
-use crate::future::FutureBase;
+use crate::future::{FutureBase, is_interruption};
 
 enum Ready {
     /// Somebody waits under this key.
@@ -46,6 +46,16 @@ impl Bell {
         let mut state = self.lock();
         state.ready.push(ready);
         !std::mem::replace(&mut state.rung, true)
+    }
+
+    /// What the loop could not see to: it comes before what has ended since, and the loop is woken.
+    fn put_back(&self, mut left: Vec<Ready>) {
+        let mut state = self.lock();
+        left.append(&mut state.ready);
+        state.ready = left;
+        state.rung = true;
+        drop(state);
+        self.wake();
     }
 
     /// `future` has ended, and so has what is chained to it; `true` as for `push`.
@@ -120,7 +130,11 @@ impl ThreadDoor {
     }
 
     /// Ends the futures that are chained to what has ended; gives the keys of what else has.
-    fn read(&self, py: Python<'_>) -> Vec<u64> {
+    ///
+    /// Raises:
+    ///     KeyboardInterrupt: Ctrl-C, or what else is no `Exception`, came meanwhile. What has not
+    ///         been seen to is there at the next call, and the loop is woken for it.
+    fn read(&self, py: Python<'_>) -> PyResult<Vec<u64>> {
         // First this: what is pushed after the look rings again.
         self.bell.event.clear();
         let ready = {
@@ -129,17 +143,29 @@ impl ThreadDoor {
             std::mem::take(&mut state.ready)
         };
         let mut keys = Vec::new();
-        for ready in ready {
-            match ready {
-                Ready::Key(key) => keys.push(key),
-                Ready::Chained(future, chain) => {
-                    if let Err(error) = chain.end(future.bind(py)) {
-                        error.write_unraisable(py, Some(future.bind(py).as_any()));
-                    }
+        let mut rest = ready.into_iter();
+        while let Some(ready) = rest.next() {
+            let (future, chain) = match ready {
+                Ready::Key(key) => {
+                    keys.push(key);
+                    continue;
                 }
+                Ready::Chained(future, chain) => (future, chain),
+            };
+            let Err(error) = chain.end(future.bind(py)) else {
+                continue;
+            };
+            if is_interruption(py, &error) {
+                // This one too, which may not have come to its end.
+                let mut left: Vec<_> = keys.into_iter().map(Ready::Key).collect();
+                left.push(Ready::Chained(future, chain));
+                left.extend(rest);
+                self.bell.put_back(left);
+                return Err(error);
             }
+            error.write_unraisable(py, Some(future.bind(py).as_any()));
         }
-        keys
+        Ok(keys)
     }
 
     /// One wait is over. (A door to processes counts them; threads need not be asked.)

@@ -18,6 +18,7 @@ use super::bells::Bells;
 use super::job::Job;
 use crate::future::Teller;
 use crate::outcome::build;
+use crate::strangers;
 
 /// So often a thread gives others a turn, where functions that are no Python code would leave them
 /// no other chance.
@@ -70,7 +71,8 @@ impl Worker for Hands {
             let counted = self.alive.one_more();
             let body = ThreadBody(Mutex::new(Some((life, counted))));
             let body = Bound::new(py, body)?;
-            let called = self.starter.bind(py).call1((name, &body));
+            let args = (name, &body).into_pyobject(py)?;
+            let called = strangers::call(self.starter.bind(py), &args, None);
             let Err(error) = called else { return Ok(()) };
             // It may live on in a traceback: if nobody has begun it by now, nobody will.
             match body.get().take() {
@@ -127,12 +129,12 @@ impl Hands {
         let Some((initializer, args)) = &self.initializer else {
             return Ok(());
         };
-        let Err(error) = initializer.bind(py).call1(args.bind(py)) else {
+        let Err(error) = strangers::call(initializer.bind(py), args.bind(py), None) else {
             return Ok(());
         };
         let error = error.into_value(py);
         let package = self.package.bind(py);
-        if let Err(other) = package.call_method1("initializer_failed", (&error,)) {
+        if let Err(other) = strangers::call_method(package, "initializer_failed", (&error,)) {
             other.write_unraisable(py, Some(initializer.bind(py)));
         }
         Err(Failure::Initializer)

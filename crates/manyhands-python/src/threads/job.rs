@@ -3,8 +3,9 @@
 use pyo3::prelude::*;
 
 use super::batch::ThreadBatch;
-use crate::future::{AtOnce, FutureBase, Teller};
+use crate::future::{AtOnce, FutureBase, Teller, first};
 use crate::outcome::Settled;
+use crate::strangers;
 
 /// A task, or a batch of them.
 pub(crate) enum Job {
@@ -32,17 +33,24 @@ impl Job {
         };
         FutureBase::end(bound, settled, teller);
         // If nobody wants the outcome, its destructor runs here.
-        drop(future);
+        strangers::release(future.into_bound(py));
         1
     }
 
-    /// Ends what has not begun.
-    pub(crate) fn withdraw(self, py: Python<'_>) {
+    /// Ends what has not begun. With what came `before`, of other jobs: the first error of all.
+    ///
+    /// # Errors
+    /// Ctrl-C in a callback; the job is withdrawn all the same.
+    pub(crate) fn withdraw(self, py: Python<'_>, before: PyResult<()>) -> PyResult<()> {
         match self {
             Self::Call(future) => {
-                FutureBase::withdraw(future.bind(py));
+                let future = future.bind(py);
+                first(future, before, FutureBase::withdraw(future).map(drop))
             }
-            Self::Batch(batch) => batch.get().withdraw(&mut AtOnce),
+            Self::Batch(batch) => {
+                batch.get().withdraw(&mut AtOnce);
+                before
+            }
         }
     }
 

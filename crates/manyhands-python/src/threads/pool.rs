@@ -217,7 +217,7 @@ impl ThreadsBase {
         let threads = Arc::new(Threads {
             executor: Some(executor),
             alive: alive.clone(),
-            main: MainBed::default(),
+            main: MainBed::new(),
             errors: package,
             killed: AtomicBool::new(false),
         });
@@ -271,9 +271,8 @@ impl ThreadsBase {
         }
         threads.close();
         if cancel {
-            for job in threads.executor()?.take() {
-                job.withdraw(py);
-            }
+            let jobs = threads.executor()?.take().into_iter();
+            return jobs.fold(Ok(()), |before, job| job.withdraw(py, before));
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use pyo3::types::{PyDict, PyTuple};
 use super::alive::position;
 use super::pool::Threads;
 use super::waiting::Ending;
+use crate::strangers;
 
 /// What a task will do.
 pub(crate) struct Call {
@@ -32,17 +33,33 @@ impl Call {
             kwargs,
             context,
         } = self;
-        let kwargs = kwargs.as_ref().map(|kwargs| kwargs.bind(py));
-        match &context {
-            None => function.bind(py).call(args.bind(py), kwargs),
-            Some(context) => {
-                let run = context.bind(py).getattr(pyo3::intern!(py, "run"))?;
-                let first = PyTuple::new(py, [function.bind(py)])?;
-                let args = first.as_sequence().concat(args.bind(py).as_sequence())?;
-                run.call(args.to_tuple()?, kwargs)
-            }
+        let (function, args) = (function.into_bound(py), args.into_bound(py));
+        let kwargs = kwargs.map(|kwargs| kwargs.into_bound(py));
+        let result = match &context {
+            None => strangers::call(&function, &args, kwargs.as_ref()),
+            Some(context) => in_context(context.bind(py), &function, &args, kwargs.as_ref()),
+        };
+        strangers::release(function);
+        strangers::release(args);
+        if let Some(kwargs) = kwargs {
+            strangers::release(kwargs);
         }
+        result
     }
+}
+
+/// `context.run(function, *args, **kwargs)`.
+pub(crate) fn in_context<'py>(
+    context: &Bound<'py, PyAny>,
+    function: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = context.py();
+    let run = context.getattr(pyo3::intern!(py, "run"))?;
+    let first = PyTuple::new(py, [function])?;
+    let args = first.as_sequence().concat(args.as_sequence())?;
+    strangers::call(&run, &args.to_tuple()?, kwargs)
 }
 
 enum Stage {

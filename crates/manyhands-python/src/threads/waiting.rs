@@ -20,11 +20,20 @@ pub(crate) trait Ending: Send + Sync {
     fn unwatch(&self, waiter: &Arc<dyn Waiter>);
 }
 
-/// Where the main thread sleeps; one for a pool, made when needed.
+/// Where the main thread sleeps; one for a pool, made with it: who has become short of descriptors
+/// since can wait nevertheless.
 #[derive(Default)]
 pub(crate) struct MainBed(Mutex<Option<Arc<MainEvent>>>);
 
 impl MainBed {
+    pub(crate) fn new() -> Self {
+        let bed = Self::default();
+        // Where there is no descriptor now there may be one when it is needed: the first wait in
+        // the main thread tries again, and says so.
+        let _later = bed.event();
+        bed
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Arc<MainEvent>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -146,8 +155,10 @@ fn sleep_in_main(
     deadline: Option<Instant>,
 ) -> PyResult<bool> {
     loop {
-        // Handlers have their say after signals are blocked, so that none is slept through. They
+        // Handlers run while nothing is blocked, as a program they start would inherit that; and
+        // have their say once more after signals are blocked, so that none is slept through. They
         // may wait by the same event, so that what it said must be looked at after them.
+        py.check_signals()?;
         let blocked = Blocked::new();
         py.check_signals()?;
         if what.is_done() {

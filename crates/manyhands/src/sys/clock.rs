@@ -1,6 +1,6 @@
 //! The monotonic clock, the same in every process of the machine (`CLOCK_MONOTONIC`).
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::time::{ClockId, Timespec, clock_getres, clock_gettime};
 
@@ -18,8 +18,18 @@ pub fn now() -> u64 {
 /// late; several times cheaper.
 #[must_use]
 pub fn coarse() -> u64 {
-    static TICK: OnceLock<u64> = OnceLock::new();
-    let tick = *TICK.get_or_init(|| nanoseconds(clock_getres(ClockId::MonotonicCoarse)));
+    /// 0 is not known yet. Not a `OnceLock`: a fork while another thread initializes would leave
+    /// the child waiting.
+    static TICK: AtomicU64 = AtomicU64::new(0);
+    // Relaxed: the number guards no other memory, and whoever comes first finds the same.
+    let tick = match TICK.load(Ordering::Relaxed) {
+        0 => {
+            let found = nanoseconds(clock_getres(ClockId::MonotonicCoarse));
+            TICK.store(found, Ordering::Relaxed);
+            found
+        }
+        known => known,
+    };
     nanoseconds(clock_gettime(ClockId::MonotonicCoarse)) + tick
 }
 

@@ -5,7 +5,7 @@
 //! submits, and as long as it pays: a thread that looks in vain loses its patience, and gets it
 //! back when its sleeps turn out to have been short.
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use std::{hint, thread};
 
@@ -107,7 +107,17 @@ pub(super) fn wait(done: impl Fn() -> bool) -> bool {
 
 const YIELDS: u32 = 2;
 
+/// Not a `OnceLock`: a fork while another thread initializes would leave the child waiting.
 fn usable_cores() -> usize {
-    static CORES: OnceLock<usize> = OnceLock::new();
-    *CORES.get_or_init(cores::usable)
+    /// 0 is not known yet.
+    static CORES: AtomicUsize = AtomicUsize::new(0);
+    // Relaxed: the number guards no other memory, and whoever comes first finds the same.
+    match CORES.load(Ordering::Relaxed) {
+        0 => {
+            let found = cores::usable();
+            CORES.store(found, Ordering::Relaxed);
+            found
+        }
+        known => known,
+    }
 }
