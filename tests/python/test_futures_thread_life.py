@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -397,3 +398,42 @@ def test_what_has_been_started_goes_on_without_descriptors() -> None:
         executor.shutdown()
         give_back(taken)
     """).splitlines() == ["7", "True"]
+
+
+@pytest.mark.parametrize("used", [False, True], ids=["unused", "shut-down"])
+def test_an_executor_goes_that_only_its_own_initializer_refers_to(used: bool) -> None:
+    class Owner:
+        def __init__(self) -> None:
+            self.executor = ThreadPoolExecutor(1, initializer=self.prepare)
+
+        def prepare(self) -> None: ...
+
+    owner = Owner()
+    if used:
+        assert owner.executor.submit(abs, -7).result() == 7
+        owner.executor.shutdown()
+    known = weakref.ref(owner)
+    del owner
+    gc.collect()
+    assert known() is None
+
+
+def test_the_collector_leaves_an_initializer_that_threads_may_still_call() -> None:
+    calls: list[str] = []
+
+    class Owner:
+        def __init__(self) -> None:
+            self.executor = ThreadPoolExecutor(2, initializer=self.prepare)
+
+        def prepare(self) -> None:
+            calls.append(threading.current_thread().name)
+
+    gate = threading.Event()
+    owner = Owner()
+    futures = [owner.executor.submit(gate.wait)]
+    gc.collect()
+    futures.append(owner.executor.submit(gate.wait))
+    gate.set()
+    assert [future.result() for future in futures] == [True, True]
+    owner.executor.shutdown()
+    assert len(calls) == 2

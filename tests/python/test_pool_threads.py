@@ -6,11 +6,13 @@ import asyncio
 import concurrent.futures
 import contextvars
 import functools
+import gc
 import os
 import subprocess
 import sys
 import textwrap
 import threading
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -444,3 +446,44 @@ def test_to_thread_runs_in_a_copy_of_the_context_and_gives_result_or_error() -> 
 
     asyncio.run(main())
     asyncio.run(main())
+
+
+def test_an_iteration_goes_that_only_its_own_function_refers_to() -> None:
+    class Owner:
+        def itself(self, _number: int) -> Owner:
+            return self
+
+        def begin(self, pool: mh.Pool) -> None:
+            self.results = pool.map(self.itself, range(1_000))
+            assert next(iter(self.results)) is self
+
+    with mh.Pool(1, kind="thread") as pool:
+        owner = Owner()
+        owner.begin(pool)
+        known = weakref.ref(owner)
+        del owner
+        # What was submitted before has ended when this has.
+        assert pool.submit(abs, -7).result() == 7
+        gc.collect()
+        # The collection has withdrawn what had not begun: it is dropped by the thread.
+        assert pool.submit(abs, -7).result() == 7
+        gc.collect()
+        assert known() is None
+
+
+def test_an_item_that_cannot_be_begun_ends_with_the_error_and_the_others_as_ever() -> None:
+    items: list[Any] = [(-1,), 5, (-3,)]
+    context = contextvars.copy_context()
+    with mh.Pool(1, kind="thread") as pool:
+        in_threads = pool._batch(abs, list(items), False, context, True)  # type: ignore[attr-defined]
+        assert in_threads.wait(60)
+        values, errors = in_threads.take()
+        assert values == [1, None, 3]
+        assert [*errors] == [1]
+        assert type(errors[1]) is TypeError
+        on_loops = pool._batch(abs, items[1:], False, context, False)  # type: ignore[attr-defined]
+        assert on_loops._begin()[:3] == (1, abs, (-3,))
+        on_loops._end(1, 3, None)
+        assert on_loops._begin() is None
+        assert on_loops.done()
+        assert type(on_loops.take()[1][0]) is TypeError

@@ -340,3 +340,23 @@ def test_a_loop_does_not_keep_the_context_of_the_first_who_waited() -> None:
     with ThreadPoolExecutor(1) as executor:
         assert not asyncio.run(is_kept(executor, awaited=False))
         assert not asyncio.run(is_kept(executor, awaited=True))
+
+
+def test_a_loop_that_nobody_closed_goes_with_what_ended_for_it_since() -> None:
+    async def main(executor: ThreadPoolExecutor, gate: threading.Event) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(executor, abs, -7)
+        loop.run_in_executor(executor, gate.wait)
+
+    with ThreadPoolExecutor(1) as executor:
+        gate = threading.Event()
+        loop = asyncio.SelectorEventLoop()
+        loop.run_until_complete(main(executor, gate))
+        known = weakref.ref(loop)
+        del loop
+        gate.set()
+        # The loop has been told of the end when the next task begins.
+        assert executor.submit(abs, -7).result() == 7
+        with pytest.warns(ResourceWarning, match="unclosed event loop"):
+            gc.collect()
+        assert known() is None

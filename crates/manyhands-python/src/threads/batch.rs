@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use manyhands::task::Waiter;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple, PyWeakrefReference};
@@ -14,7 +15,7 @@ use super::door::ThreadDoor;
 use super::pool::Threads;
 use super::task::in_context;
 use super::waiting::Ending;
-use crate::future::Teller;
+use crate::future::{Teller, is_interruption};
 use crate::outcome::{Settled, build};
 use crate::payload::helper_of_futures;
 use crate::pool::seconds;
@@ -44,12 +45,9 @@ pub(crate) struct ThreadBatch {
     state: Mutex<State>,
 }
 
-/// An item that is to be run.
-struct Begun<'py> {
-    item: usize,
-    function: Bound<'py, PyAny>,
-    args: Bound<'py, PyTuple>,
-}
+/// An item that is to be run: its number, the function, its arguments. (Those cannot be had if
+/// the list of items is not as the package makes it.)
+type Begun<'py> = (usize, PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)>);
 
 impl ThreadBatch {
     pub(crate) fn new(
@@ -85,7 +83,7 @@ impl ThreadBatch {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn begin<'py>(&self, py: Python<'py>) -> Option<PyResult<Begun<'py>>> {
+    fn begin<'py>(&self, py: Python<'py>) -> Option<Begun<'py>> {
         let (item, function, items) = {
             let mut state = self.lock();
             let (function, items) = state.work.as_ref()?;
@@ -107,11 +105,7 @@ impl ThreadBatch {
                 false => Ok(value.cast_into()?),
             }
         };
-        Some(args().map(|args| Begun {
-            item,
-            function: function.into_bound(py),
-            args,
-        }))
+        Some((item, args().map(|args| (function.into_bound(py), args))))
     }
 
     /// An item has ended.
@@ -150,39 +144,25 @@ impl ThreadBatch {
 
     /// It will not be run, for this reason.
     pub(crate) fn abandon(&self, py: Python<'_>, why: &PyErr, teller: &mut dyn Teller) {
-        while let Some(begun) = self.begin(py) {
-            let Ok(Begun { item, .. }) = begun else {
-                return self.withdraw(teller);
-            };
+        while let Some((item, _)) = self.begin(py) {
             self.end(item, Settled::error(py, why.clone_ref(py)), teller);
         }
     }
 
     /// Runs item after item, in a thread of the pool.
     pub(crate) fn run(&self, py: Python<'_>, teller: &mut dyn Teller) {
-        while let Some(begun) = self.begin(py) {
+        while let Some((item, begun)) = self.begin(py) {
             teller.before_strangers();
-            let settled = match begun {
-                Ok(Begun {
-                    item,
-                    function,
-                    args,
-                }) => {
-                    let ended = self.call(py, &function, &args);
-                    strangers::release(args);
-                    (item, ended)
-                }
-                // Items are made by the package: this is a defect of its own.
-                Err(error) => {
-                    error.write_unraisable(py, None);
-                    return self.withdraw(teller);
-                }
-            };
-            let outcome = match settled.1 {
+            let ended = begun.and_then(|(function, args)| {
+                let ended = self.call(py, &function, &args);
+                strangers::release(args);
+                ended
+            });
+            let outcome = match ended {
                 Ok(value) => Settled::Value(value.unbind()),
                 Err(error) => Settled::error(py, error),
             };
-            self.end(settled.0, outcome, teller);
+            self.end(item, outcome, teller);
             if self.threads.is_killed() {
                 self.withdraw(teller);
             }
@@ -243,6 +223,32 @@ impl Ending for ThreadBatch {
 
 #[pymethods]
 impl ThreadBatch {
+    /// For the garbage collector. (A batch that is queued or runs is held by the pool.)
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.context)?;
+        let state = self.lock();
+        if let Some((function, items)) = &state.work {
+            visit.call(function)?;
+            visit.call(items)?;
+        }
+        for outcome in state.outcomes.iter().flatten() {
+            match outcome {
+                Settled::Value(value) => visit.call(value)?,
+                Settled::Error(error) => visit.call(error)?,
+                Settled::Cancelled => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn __clear__(&self) {
+        let left = {
+            let mut state = self.lock();
+            (state.work.take(), std::mem::take(&mut state.outcomes))
+        };
+        drop(left);
+    }
+
     /// Has every item ended?
     fn done(&self) -> bool {
         self.is_done()
@@ -266,13 +272,25 @@ impl ThreadBatch {
         &self,
         py: Python<'py>,
     ) -> PyResult<Option<(usize, Bound<'py, PyAny>, Bound<'py, PyTuple>, Py<PyAny>)>> {
-        self.begin(py)
-            .map(|begun| {
-                let begun = begun?;
+        while let Some((item, begun)) = self.begin(py) {
+            let with_context = begun.and_then(|(function, args)| {
                 let context = self.context.bind(py).call_method0(intern!(py, "copy"))?;
-                Ok((begun.item, begun.function, begun.args, context.unbind()))
-            })
-            .transpose()
+                Ok((item, function, args, context.unbind()))
+            });
+            match with_context {
+                Ok(begun) => return Ok(Some(begun)),
+                Err(error) if is_interruption(py, &error) => {
+                    let outcome = Settled::error(py, error.clone_ref(py));
+                    self.end(item, outcome, &mut crate::future::AtOnce);
+                    return Err(error);
+                }
+                Err(error) => {
+                    let outcome = Settled::error(py, error);
+                    self.end(item, outcome, &mut crate::future::AtOnce);
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// For an event loop: the item has ended with `value`, or with `error`.

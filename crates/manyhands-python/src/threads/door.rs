@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use manyhands::sys::event::Event;
 use manyhands::task::Waiter;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use super::waiting::Ending;
@@ -113,6 +114,25 @@ impl ThreadDoor {
 
 #[pymethods]
 impl ThreadDoor {
+    /// For the garbage collector: what is ready for a loop leads back to that, and nobody but this
+    /// door can read it.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if let Some(of) = &self.of {
+            visit.call(of)?;
+        }
+        for ready in &self.bell.lock().ready {
+            if let Ready::Chained(future, chain) = ready {
+                visit.call(future)?;
+                chain.traverse(&visit)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn __clear__(&self) {
+        self.close();
+    }
+
     /// A door for the event loop behind the weak reference `of`, or for a thread that polls.
     #[new]
     #[pyo3(signature = (of=None))]

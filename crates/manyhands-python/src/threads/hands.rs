@@ -10,12 +10,14 @@ use std::thread::JoinHandle;
 use manyhands::Panic;
 use manyhands::task::Waiter;
 use manyhands::thread::{Life, Source, Unavailable, Worker};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::alive::{Alive, OneMore};
 use super::bells::Bells;
 use super::job::Job;
+use super::waiting::Ending;
 use crate::future::Teller;
 use crate::outcome::build;
 use crate::strangers;
@@ -39,11 +41,42 @@ impl From<Panic> for Failure {
     }
 }
 
+/// What each thread calls first, and its arguments, until there will be no thread any more. It may
+/// lead back to the pool, and would keep it for ever.
+#[derive(Default)]
+pub(crate) struct Initializer(Mutex<Option<(Py<PyAny>, Py<PyTuple>)>>);
+
+impl Initializer {
+    pub(crate) fn new(initializer: Option<(Py<PyAny>, Py<PyTuple>)>) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(initializer)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(Py<PyAny>, Py<PyTuple>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// No thread will call it any more.
+    pub(crate) fn let_go(&self) {
+        let initializer = self.lock().take();
+        drop(initializer);
+    }
+
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match &*self.lock() {
+            Some((initializer, args)) => {
+                visit.call(initializer)?;
+                visit.call(args)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 /// See the module's documentation.
 pub(crate) struct Hands {
     /// `start(name, run)` starts a `threading.Thread`.
     pub(crate) starter: Py<PyAny>,
-    pub(crate) initializer: Option<(Py<PyAny>, Py<PyTuple>)>,
+    pub(crate) initializer: Arc<Initializer>,
     /// The package's module of what threads need of it (`manyhands._threads`).
     pub(crate) package: Py<PyAny>,
     /// Tasks after which a thread makes room for a fresh one.
@@ -69,7 +102,11 @@ impl Worker for Hands {
         let started = Python::try_attach(|py| -> PyResult<()> {
             let name = life.name().to_owned();
             let counted = self.alive.one_more();
-            let body = ThreadBody(Mutex::new(Some((life, counted))));
+            let body = ThreadBody {
+                life: Mutex::new(Some((life, counted))),
+                alive: self.alive.clone(),
+                initializer: self.initializer.clone(),
+            };
             let body = Bound::new(py, body)?;
             let args = (name, &body).into_pyobject(py)?;
             let called = strangers::call(self.starter.bind(py), &args, None);
@@ -126,7 +163,12 @@ impl Hands {
     }
 
     fn initialize(&self, py: Python<'_>) -> Result<(), Failure> {
-        let Some((initializer, args)) = &self.initializer else {
+        let Some((initializer, args)) = self
+            .initializer
+            .lock()
+            .as_ref()
+            .map(|(initializer, args)| (initializer.clone_ref(py), args.clone_ref(py)))
+        else {
             return Ok(());
         };
         let Err(error) = strangers::call(initializer.bind(py), args.bind(py), None) else {
@@ -190,11 +232,18 @@ impl Teller for InThread<'_> {
 
 /// What a `threading.Thread` of a pool runs.
 #[pyclass(frozen, module = "manyhands._engine")]
-pub(crate) struct ThreadBody(Mutex<Option<(Life<Hands>, OneMore)>>);
+pub(crate) struct ThreadBody {
+    life: Mutex<Option<(Life<Hands>, OneMore)>>,
+    alive: Arc<Alive>,
+    initializer: Arc<Initializer>,
+}
 
 impl ThreadBody {
     fn take(&self) -> Option<(Life<Hands>, OneMore)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.life
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 }
 
@@ -204,6 +253,9 @@ impl ThreadBody {
         if let Some((life, counted)) = self.take() {
             life.run();
             drop(counted);
+            if self.alive.is_done() {
+                self.initializer.let_go();
+            }
         }
     }
 }

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use manyhands::thread::{Executor, Rejected, Unavailable};
 use pyo3::exceptions::PyRuntimeError;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple, PyType};
 
 use super::alive::{self, Alive, interpreter_ends};
 use super::batch::ThreadBatch;
 use super::gone::{Counted, Gone};
-use super::hands::{Failure, Hands, text};
+use super::hands::{Failure, Hands, Initializer, text};
 use super::job::Job;
 use super::task::{Call, ThreadTask};
 use super::waiting::{self, Ending, MainBed};
@@ -66,6 +67,11 @@ impl Threads {
             executor.close();
         }
         self.alive.close();
+        if self.alive.is_done()
+            && let Some(executor) = &self.executor
+        {
+            executor.worker().initializer.let_go();
+        }
     }
 
     /// Waits for what is done by this pool's threads.
@@ -187,6 +193,31 @@ impl ThreadsBase {
         }
     }
 
+    /// For the garbage collector. The initializer may lead back here; it is this pool's alone while
+    /// there is no thread, nor a future that might have one started. (Nobody else can get hold of
+    /// it while the collector looks, but through this object.)
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let Some(Started { threads, .. }) = self.started.get() else {
+            return Ok(());
+        };
+        if !threads.is_ours() || Arc::strong_count(threads) > 1 || threads.alive.count() > 0 {
+            return Ok(());
+        }
+        match &threads.executor {
+            Some(executor) => executor.worker().initializer.traverse(&visit),
+            None => Ok(()),
+        }
+    }
+
+    fn __clear__(&self) {
+        if let Some(started) = self.started.get()
+            && started.threads.is_ours()
+            && let Some(executor) = &started.threads.executor
+        {
+            executor.worker().initializer.let_go();
+        }
+    }
+
     #[allow(clippy::too_many_arguments)]
     /// At most `workers` threads, whose names begin with `prefix`, started by
     /// `starter(name, run)`; futures will be of the class `future`; `package` makes the
@@ -206,7 +237,7 @@ impl ThreadsBase {
         let alive = Alive::new();
         let hands = Hands {
             starter,
-            initializer,
+            initializer: Initializer::new(initializer),
             package: package.clone_ref(py),
             max_tasks: max_tasks.unwrap_or(u64::MAX),
             alive: alive.clone(),
