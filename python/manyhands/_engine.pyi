@@ -8,7 +8,6 @@ import contextvars
 import threading
 import weakref
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any, Final, TypeAlias, final
 
 from typing_extensions import disjoint_base
@@ -136,7 +135,7 @@ class ThreadsBase:
         starter: Callable[[str, Callable[[], None]], None],
         future: type[Future[Any]],
         initializer: tuple[_Callable, tuple[Any, ...]] | None,
-        package: ModuleType,
+        package: Any,
         max_tasks: int | None,
         copy_context: Callable[[], contextvars.Context] | None,
     ) -> None: ...

@@ -4,192 +4,37 @@ Each lane is a thread with an event loop of its own, that runs at most so many c
 coroutine goes to the lane with the fewest; a new lane is started where each has some and there may
 be more. What finds no room waits, first come, first served, for any lane.
 
-Guarantees: the lock is held for moves only, and may be taken again by a signal handler; what was
-accepted is begun, or withdrawn; a lane ends when the pool is closed and nothing is left for it.
+Guarantees:
+
+- What was accepted is begun, or withdrawn, or ends with an error. A lane that cannot start, or that
+  dies, gives back what it has not begun; what it ran ends with the error.
+- There are never more threads than the pool's workers: the successor of a lane that has had its
+  number of tasks starts when that one has closed its loop.
+- A lane ends when the pool is closed and nothing is left for it, and for no other reason that a
+  task could bring about: neither `loop.stop()` nor `SystemExit` in a callback ends it.
+- The lock is held for moves only, and may be taken again by a signal handler. Ctrl-C may come
+  between any two moves: a lane's load is read off its queue, so no count can be off, and
+  whoever was interrupted takes its job back and wakes the lanes, which look for themselves.
 """
 
 from __future__ import annotations
 
-import asyncio
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from manyhands import _threads
-from manyhands._future import Future
+from manyhands._lane import Lane
 
 if TYPE_CHECKING:
-    from manyhands._engine import Counted, ThreadBatch
+    import asyncio
 
-__all__ = ["BatchItem", "Lanes", "LoopFuture", "Single"]
+    from manyhands._engine import Counted
+    from manyhands._lane_jobs import Job
 
-T = TypeVar("T")
-
-Call = tuple[Any, tuple[Any, ...], dict[str, Any] | None, Any]
-"""Function, arguments, keywords, context."""
-
-
-class LoopFuture(Future[T]):
-    """The future of a coroutine in a thread: one under way can be cancelled."""
-
-    _stop: Callable[[], object] | None = None
-
-    def cancel(self) -> bool:
-        """Cancels the coroutine, begun or not; tells whether the task is cancelled.
-
-        >>> import asyncio
-        >>> import manyhands as mh
-        >>> with mh.Pool(1, kind="thread") as pool:
-        ...     pool.submit(asyncio.sleep, 60).cancel()
-        True
-        """
-        if super().cancel():
-            return True
-        if not self._end(None, None, cancelled=True):
-            return False
-        # It has ended for whoever waits; the coroutine is told.
-        if self._stop is not None:
-            self._stop()
-        return True
-
-
-class Job(Protocol):
-    """One coroutine to run."""
-
-    def begin(self) -> Call | None:
-        """What to run; `None` if it was withdrawn."""
-
-    def under_way(self, stop: Callable[[], object] | None) -> bool:
-        """How to cancel it while it runs; false if that has been asked for meanwhile."""
-
-    def end(self, value: Any, error: BaseException | None, cancelled: bool) -> None:
-        """It has ended."""
-
-    def withdraw(self) -> None:
-        """Ends it, if it has not begun."""
-
-
-class Single:
-    """A task that was submitted."""
-
-    def __init__(self, future: LoopFuture[Any]) -> None:
-        self._future = future
-
-    def begin(self) -> Call | None:
-        return self._future._begin()
-
-    def under_way(self, stop: Callable[[], object] | None) -> bool:
-        self._future._stop = stop
-        return not self._future.done()
-
-    def end(self, value: Any, error: BaseException | None, cancelled: bool) -> None:
-        self._future._end(value, error, cancelled=cancelled)
-
-    def withdraw(self) -> None:
-        Future.cancel(self._future)
-
-
-class BatchItem:
-    """Some item of a batch."""
-
-    def __init__(self, batch: ThreadBatch) -> None:
-        self._batch = batch
-        self._item = 0
-
-    def begin(self) -> Call | None:
-        begun = self._batch._begin()
-        if begun is None:
-            return None
-        self._item, function, args, context = begun
-        return function, args, None, context
-
-    def under_way(self, stop: Callable[[], object] | None) -> bool:
-        return True
-
-    def end(self, value: Any, error: BaseException | None, cancelled: bool) -> None:
-        self._batch._end(self._item, value, _threads.cancelled() if cancelled else error)
-
-    def withdraw(self) -> None:
-        self._batch.cancel()
-
-
-class Lane:
-    """One thread and its event loop. Its numbers are read and written under the lock of `Lanes`."""
-
-    def __init__(self, lanes: Lanes, left: float, counted: Counted) -> None:
-        self.lanes = lanes
-        self.counted = counted
-        self.load = 0
-        """Jobs that it runs, or is about to begin."""
-        self.left = left
-        """Jobs that it may still be given."""
-        self.unbegun: deque[Job] = deque()
-        self.loop = asyncio.new_event_loop()
-        self._tasks: set[asyncio.Task[Any]] = set()
-
-    def run(self) -> None:
-        """The thread's life."""
-        try:
-            if self.lanes.prepare():
-                asyncio.set_event_loop(self.loop)
-                self.loop.run_forever()
-                self.loop.run_until_complete(self.loop.shutdown_asyncgens())
-                self.loop.run_until_complete(self.loop.shutdown_default_executor())
-            else:
-                self.lanes.lose(self, _threads.broken(_threads.BROKEN), broken=True)
-        finally:
-            asyncio.set_event_loop(None)
-            self.lanes.forget(self)
-            self.loop.close()
-            self.counted.done()
-
-    def begin(self) -> None:
-        """Begins the job that waits longest, in the loop's thread."""
-        job = self.unbegun.popleft()
-        call = job.begin()
-        if call is None:
-            self.lanes.go_on(self)
-            return
-        task = self.loop.create_task(_outcome(*call[:3]), context=call[3])
-        self._tasks.add(task)
-        task.add_done_callback(partial(self._ended, job))
-        if not job.under_way(partial(self._cancel, task)):
-            task.cancel()
-
-    def _cancel(self, task: asyncio.Task[Any]) -> None:
-        # The loop is closed only when no task is left: then this one has ended.
-        with suppress(RuntimeError):
-            self.loop.call_soon_threadsafe(task.cancel)
-
-    def cancel_all(self) -> None:
-        """Cancels what runs, in the loop's thread."""
-        for task in self._tasks:
-            task.cancel()
-
-    def _ended(self, job: Job, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        job.under_way(None)
-        if task.cancelled():
-            job.end(None, None, True)
-        else:
-            value, error = task.result()
-            job.end(value, error, False)
-            del value, error
-        self.lanes.go_on(self)
-
-
-async def _outcome(
-    function: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None
-) -> tuple[Any, BaseException | None]:
-    try:
-        return await function(*args, **(kwargs or {})), None
-    except asyncio.CancelledError:
-        raise
-    except BaseException as error:  # `SystemExit` too is the task's, and not the loop's
-        return None, error
+__all__ = ["Lanes"]
 
 
 class Lanes:
@@ -209,24 +54,33 @@ class Lanes:
         self._max_tasks = float("inf") if max_tasks is None else max_tasks
         self._prefix = prefix
         self._initializer = initializer
+        self._threads = threads
         self._start_thread = _threads.starter(threads, prune=True)
         self._lock = threading.RLock()
-        self._lanes: list[Lane] = []
-        """Those that take jobs."""
         self._running: set[Lane] = set()
-        """And those that only end what they have."""
+        """From before their threads are started until these have closed their loops."""
         self._waiting: deque[Job] = deque()
         self._started = 0
         self._closed = False
+        self._pid = os.getpid()
         self.broken = False
         _threads.live_lanes.add(self)
+
+    def is_ours(self) -> bool:
+        """Are the threads in this process? In a forked child the lock may be held for ever, and the
+        loops' pipes are the parent's.
+        """
+        return self._pid == os.getpid()
 
     def submit(self, job: Job, count: Callable[[], Counted]) -> None:
         """Has it run. `count` counts a thread as one of the pool's, if that is open.
 
         Raises:
-            RuntimeError: The pool is closed, or no thread can be started.
+            RuntimeError: The pool is closed, or there is no thread and none can be started.
+            concurrent.futures.thread.BrokenThreadPool: The initializer failed.
         """
+        if self.broken:
+            raise _threads.broken(_threads.BROKEN)
         counted = count()
         try:
             with self._lock:
@@ -234,78 +88,129 @@ class Lanes:
                     raise _threads.broken(_threads.BROKEN)
                 if self._closed:
                     raise RuntimeError("cannot schedule new futures after shutdown")
-                fresh = self._give_or_keep(job, counted)
-            if fresh is not None:
-                try:
-                    self._start(fresh)
-                except BaseException as error:
-                    # It is nobody's any more; others may have been given to the lane as well.
-                    fresh.unbegun.remove(job)
-                    self.lose(fresh, error)
-                    raise
+                self._waiting.append(job)
+                fresh = self._spread(counted, job)
+            for lane in fresh:
+                self._start(lane)
+        except BaseException as error:
+            if self._take_back(job, error):
+                self._serve(counted, error)
+                raise
+            # The threads that there are will run it.
         finally:
             # A lane has a count of its own.
             counted.done()
 
-    def _give_or_keep(self, job: Job, counted: Counted) -> Lane | None:
-        """To the lane with the fewest, or to those that wait; gives a lane to be started."""
-        open_lanes = [lane for lane in self._lanes if lane.load < self._concurrency]
-        lane = min(open_lanes, key=lambda lane: lane.load, default=None)
-        fresh = None
-        if (lane is None or lane.load > 0) and len(self._lanes) < self._most:
-            lane = fresh = Lane(self, self._max_tasks, counted.another())
-            self._lanes.append(lane)
-            self._running.add(lane)
-        if lane is None:
-            self._waiting.append(job)
-        else:
-            self._give(lane, job)
+    def _spread(self, counted: Counted, starter: object) -> list[Lane]:
+        """What waits goes to the lanes with the fewest; gives new ones, to be started."""
+        fresh: list[Lane] = []
+        if len(self._waiting) > 1 and len(self._running) >= self._most:
+            # There was no room for those before, or a lane that has some takes its turn.
+            return fresh
+        while self._waiting:
+            lane, load = self._emptiest()
+            if (lane is None or load > 0) and len(self._running) < self._most:
+                lane = Lane(self, self._max_tasks, counted.another(), starter)
+                self._running.add(lane)
+                fresh.append(lane)
+            if lane is None:
+                break
+            # In this order: should Ctrl-C come between, it is there twice, and begun once.
+            lane.unbegun.append(self._waiting[0])
+            self._waiting.popleft()
+            if len(lane.unbegun) == 1:
+                lane.wake()
         return fresh
 
-    def _give(self, lane: Lane, job: Job) -> None:
-        lane.load += 1
-        lane.left -= 1
-        if lane.left <= 0:
-            # Its place is free for another.
-            self._lanes.remove(lane)
-        lane.unbegun.append(job)
-        lane.loop.call_soon_threadsafe(lane.begin)
+    def _emptiest(self) -> tuple[Lane | None, int]:
+        emptiest, least = None, self._concurrency
+        for lane in tuple(self._running):
+            load = lane.active + len(lane.unbegun)
+            if load < least and lane.left > len(lane.unbegun) and not lane.ending:
+                emptiest, least = lane, load
+        return emptiest, least
 
     def _start(self, lane: Lane) -> None:
         with self._lock:
             number, self._started = self._started, self._started + 1
+        self._start_thread(f"{self._prefix}loop-{number}", lane.run)
+        lane.started = True
+
+    def _take_back(self, job: Job, error: BaseException) -> bool:
+        """Its submission was interrupted, or a thread could not be started. Is it nobody's now?"""
+        with self._lock:
+            self._abandon(job)
+            if job in self._waiting:
+                if isinstance(error, Exception) and self._running:
+                    self._wake_all()
+                    return False
+                self._waiting.remove(job)
+            for lane in self._running:
+                if job in lane.unbegun:
+                    lane.unbegun.remove(job)
+            # One may have nothing left to do; another may not have been woken.
+            self._wake_all()
+        return True
+
+    def _abandon(self, starter: object) -> None:
+        """Gives up the lanes whose threads were to be started with that, and are not there."""
+        for lane in tuple(self._running):
+            if lane.starter is starter and not lane.started and not lane.claimed:
+                lane.abandoned = True
+                self._running.discard(lane)
+                self._waiting.extendleft(reversed(lane.unbegun))
+                lane.unbegun.clear()
+                lane.counted.done()
+
+    def _wake_all(self) -> None:
+        for lane in tuple(self._running):
+            lane.wake()
+
+    def _serve(self, counted: Counted, error: BaseException | None) -> None:
+        """A lane is no more, for that reason: others do what it has not begun."""
+        starter = object()
         try:
-            self._start_thread(f"{self._prefix}loop-{number}", lane.run)
-        except BaseException:
-            self.forget(lane)
-            lane.loop.close()
-            lane.counted.done()
-            raise
+            with self._lock:
+                self._wake_all()
+                if isinstance(error, Exception):
+                    fresh = []
+                    # Those that there are do it, or nobody.
+                    lost = not self._running
+                else:
+                    fresh = self._spread(counted, starter)
+                    lost = False
+            for lane in fresh:
+                self._start(lane)
+        except Exception as shortage:
+            error = shortage
+            with self._lock:
+                self._abandon(starter)
+                self._wake_all()
+                lost = not self._running
+        if lost and error is not None:
+            self._lose(error)
 
-    def go_on(self, lane: Lane) -> None:
-        """A job of the lane has ended; called in its thread."""
-        fresh = None
+    def _lose(self, error: BaseException) -> None:
+        """Nobody is there to run what waits."""
         with self._lock:
-            lane.load -= 1
-            if self._waiting and lane.left > 0:
-                self._give(lane, self._waiting.popleft())
-            elif self._waiting and len(self._lanes) < self._most:
-                fresh = self._give_or_keep(self._waiting.popleft(), lane.counted)
-            stop = lane.load == 0 and (self._closed or lane.left <= 0)
-            if stop and lane in self._lanes:
-                self._lanes.remove(lane)
-        if fresh is not None:
-            try:
-                self._start(fresh)
-            except Exception as error:
-                self.lose(fresh, error)
-        if stop:
-            lane.loop.stop()
+            lost = [*self._waiting]
+            self._waiting.clear()
+        for job in lost:
+            if job.begin() is not None:
+                job.end(None, error, False)
 
-    def forget(self, lane: Lane) -> None:
-        """The lane's thread is at its end, or was not started."""
+    # -- called by the lanes' threads ----------------------------------------------------------
+
+    def claim(self, lane: Lane) -> bool:
+        """The lane's thread begins; false if it was given up."""
         with self._lock:
-            self._running.discard(lane)
+            if lane.abandoned:
+                return False
+            lane.claimed = True
+            lane.starter = None
+            # Whoever started it may have been interrupted before it could note that.
+            self._threads.add(threading.current_thread())
+        return True
 
     def prepare(self) -> bool:
         """Runs the initializer, in a lane's thread."""
@@ -315,49 +220,94 @@ class Lanes:
                 function(*args)
             except BaseException as error:
                 _threads.initializer_failed(error)
+                self.broken = True
                 return False
         return True
 
-    def lose(self, lane: Lane, error: BaseException, *, broken: bool = False) -> None:
-        """A lane does not run: what it was given ends with this error, and so does what waits."""
+    def attach(self, lane: Lane, loop: asyncio.AbstractEventLoop | None) -> None:
+        """The lane's loop may be woken from now on; or not any more."""
         with self._lock:
-            self.broken = self.broken or broken
-            if lane in self._lanes:
-                self._lanes.remove(lane)
-            lost = [*lane.unbegun]
+            lane.loop = loop
+
+    def next_of(self, lane: Lane) -> Job | None:
+        """What the lane is to begin; `None` if it has to wait, or to end."""
+        with self._lock:
+            if lane.ending:
+                return None
+            if lane.active < self._concurrency and lane.left > 0:
+                queue = lane.unbegun or self._waiting
+                if queue:
+                    lane.active += 1
+                    lane.left -= 1
+                    lane.begun = True
+                    return queue.popleft()
+            if not lane.active and (self._closed or lane.left <= 0):
+                lane.ending = True
+        return None
+
+    def ended(self, lane: Lane) -> None:
+        """A job of the lane has ended."""
+        with self._lock:
+            lane.active -= 1
+
+    def dies(self, lane: Lane) -> None:
+        """Its loop cannot go on; it begins nothing more."""
+        with self._lock:
+            lane.ending = True
+
+    def leave(self, lane: Lane, error: BaseException | None) -> None:
+        """The lane has closed its loop, or could not make one."""
+        with self._lock:
+            self._running.discard(lane)
+            self._waiting.extendleft(reversed(lane.unbegun))
             lane.unbegun.clear()
-            if broken or not self._lanes:
-                lost += self._waiting
-                self._waiting.clear()
-        for job in lost:
-            if job.begin() is not None:
-                job.end(None, error, False)
+        try:
+            if self.broken:
+                self._lose(_threads.broken(_threads.BROKEN))
+            else:
+                if error is not None and not isinstance(error, Exception):
+                    error = RuntimeError(f"the thread's event loop died: {error!r}")
+                # One that died of what it ran has a successor.
+                self._serve(lane.counted, None if lane.begun else error)
+        finally:
+            lane.counted.done()
+
+    # -- the end -------------------------------------------------------------------------------
+
+    def fail(self) -> None:
+        """The initializer failed in another thread of the pool: what waits is not run."""
+        self.broken = True
+        self._lose(_threads.broken(_threads.BROKEN))
 
     def close(self, *, cancel: bool = False) -> None:
         """Takes no more jobs; with `cancel`, withdraws what has not begun."""
+        if not self.is_ours():
+            return
         with self._lock:
             self._closed = True
             withdrawn: list[Job] = []
             if cancel:
                 withdrawn += self._waiting
-                self._waiting.clear()
                 for lane in self._running:
                     withdrawn += lane.unbegun
-            idle = [lane for lane in self._lanes if lane.load == 0]
-            for lane in idle:
-                self._lanes.remove(lane)
-                lane.loop.call_soon_threadsafe(lane.loop.stop)
         for job in withdrawn:
             job.withdraw()
+        with self._lock:
+            if cancel:
+                self._waiting.clear()
+            # Each ends when it has nothing left.
+            self._wake_all()
 
     def kill(self) -> None:
         """As `close`, and cancels what runs."""
+        if not self.is_ours():
+            return
         self.close(cancel=True)
         with self._lock:
-            for lane in self._running:
-                lane.loop.call_soon_threadsafe(lane.cancel_all)
+            for lane in tuple(self._running):
+                if lane.loop is not None:
+                    lane.loop.call_soon_threadsafe(lane.cancel_all)
 
     def waiting(self) -> int:
         """Coroutines that wait for room."""
-        with self._lock:
-            return len(self._waiting)
+        return len(self._waiting)

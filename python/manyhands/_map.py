@@ -160,8 +160,19 @@ class MapResults(Generic[R]):
             )
 
     def __repr__(self) -> str:
-        state = "not begun" if self._results is None else f"{self._stream.in_flight} in flight"
+        if self._results is None:
+            state = "not begun"
+        elif _has_ended(self._results):
+            state = "ended"
+        else:
+            state = f"{self._stream.in_flight} in flight"
         return f"<MapResults: {state}>"
+
+
+def _has_ended(results: Generator[Any] | AsyncGenerator[Any]) -> bool:
+    # What has run to its end, or was closed, has no frame any more.
+    name = "gi_frame" if isinstance(results, Generator) else "ag_frame"
+    return getattr(results, name) is None
 
 
 def _nothing() -> Generator[Any]:

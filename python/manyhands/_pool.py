@@ -48,7 +48,20 @@ class PoolType(ABCMeta):
 
     if not TYPE_CHECKING:
 
+        @property
+        def __signature__(cls) -> Any:
+            """For `help` and editors: that of `__init__`, not of `__call__`."""
+            import inspect
+
+            signature = inspect.signature(cls.__init__)
+            return signature.replace(parameters=list(signature.parameters.values())[1:])
+
         def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+            if cls is Pool and "max_workers" in kwargs:
+                raise TypeError(
+                    "Pool() has no argument 'max_workers'; the number of workers is 'workers', as "
+                    "in Pool(workers=2). (The executors in manyhands.futures have 'max_workers'.)"
+                )
             if cls is Pool and kwargs.get("kind") == "thread":
                 from manyhands._thread_pool import ThreadPool
 
@@ -279,12 +292,18 @@ class Pool(PoolBase, Mapping, concurrent.futures.Executor, metaclass=PoolType):
             state = "shut down"
         else:
             ready = sum(phase == "ready" for _, phase in rows)
-            state = f"{ready} of {len(rows)} workers ready, {outstanding} tasks"
+            workers = count_of(len(rows), "worker")
+            state = f"{ready} of {workers} ready, {count_of(outstanding, 'task')}"
             if backlog:
                 state += f" ({backlog} queued)"
             if closed:
                 state += ", shutting down"
         return f"{title} ({self._start_method}): {state}>"
+
+
+def count_of(number: int, what: str) -> str:
+    """In words: `1 task`, `2 tasks`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _check(name: str, value: object, most: int | None = None) -> None:

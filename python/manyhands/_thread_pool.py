@@ -6,6 +6,7 @@ import concurrent.futures.thread
 import contextvars
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from inspect import CO_COROUTINE
 from types import BuiltinFunctionType, FunctionType, TracebackType
@@ -16,11 +17,12 @@ from manyhands._engine import Gone, ThreadBatch, ThreadsBase, usable_cores
 from manyhands._future import Future, hub_of
 from manyhands._mapping import Mapping
 from manyhands._pickling import is_coroutine_function
-from manyhands._pool import Pool, _check, _is_escape
+from manyhands._pool import Pool, _check, _is_escape, count_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from manyhands._engine import Counted
     from manyhands._lanes import Lanes
 
 __all__ = ["ThreadPool", "to_thread"]
@@ -29,6 +31,24 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MOST_BY_DEFAULT = 32
+
+
+class _Told:
+    """What the native part of a pool calls: it makes the exceptions, and is told of failures."""
+
+    broken = staticmethod(_threads.broken)
+    cancelled = staticmethod(_threads.cancelled)
+
+    def __init__(self, pool: ThreadPool) -> None:
+        # One that nobody has any more can end.
+        self._pool = weakref.ref(pool)
+
+    def initializer_failed(self, error: BaseException) -> None:
+        """In a thread for functions; the event loops' threads are not to be had, either."""
+        _threads.initializer_failed(error)
+        pool = self._pool()
+        if pool is not None and pool._lanes is not None:
+            pool._lanes.fail()
 
 
 class ThreadPool(ThreadsBase, Mapping, concurrent.futures.thread.ThreadPoolExecutor):
@@ -74,13 +94,14 @@ class ThreadPool(ThreadsBase, Mapping, concurrent.futures.thread.ThreadPoolExecu
         self._prepare = None if initializer is None else (initializer, tuple(initargs))
         self._lanes: Lanes | None = None
         self._lanes_lock = threading.Lock()
+        self._killed = False
         self._start(
             workers,
             f"{self._name}_",
             _threads.starter(self._threads, prune=True),
             Future,
             self._prepare,
-            _threads,
+            _Told(self),
             max_tasks,
             contextvars.copy_context,
         )
@@ -108,12 +129,23 @@ class ThreadPool(ThreadsBase, Mapping, concurrent.futures.thread.ThreadPoolExecu
         255
         """
         if not _gives_coroutines(fn):
+            if self._lanes is not None and self._lanes.broken:
+                raise _threads.broken(_threads.BROKEN)
             return super().submit(fn, *args, **kwargs)
-        from manyhands._lanes import LoopFuture, Single
+        from manyhands._lane_jobs import LoopFuture, Single
 
         future = self._task(LoopFuture, fn, args, kwargs)
-        self._loops().submit(Single(future), self._count)
+        self._loops().submit(Single(future), self._count_loop)
         return future
+
+    def _count_loop(self) -> Counted:
+        try:
+            return self._count()
+        except RuntimeError:
+            why = self._failure()
+            if why is not None:
+                raise _threads.broken(why) from None
+            raise
 
     def _loops(self) -> Lanes:
         if self._lanes is None:
@@ -136,14 +168,16 @@ class ThreadPool(ThreadsBase, Mapping, concurrent.futures.thread.ThreadPoolExecu
         self, func: Callable[..., Any], items: list[Any], singles: bool, first: int = 0
     ) -> ThreadBatch:
         coroutine = _gives_coroutines(func)
+        if self._lanes is not None and self._lanes.broken:
+            raise _threads.broken(_threads.BROKEN)
         batch = self._batch(func, items, singles, contextvars.copy_context(), not coroutine)
         if coroutine:
-            from manyhands._lanes import BatchItem
+            from manyhands._lane_jobs import BatchItem
 
             loops = self._loops()
             try:
                 for _ in items:
-                    loops.submit(BatchItem(batch), self._count)
+                    loops.submit(BatchItem(batch), self._count_loop)
             except BaseException:
                 batch.cancel()
                 raise
@@ -214,6 +248,7 @@ class ThreadPool(ThreadsBase, Mapping, concurrent.futures.thread.ThreadPoolExecu
         """
         if not self._is_ours():
             return
+        self._killed = True
         self._kill()
         if self._lanes is not None:
             self._lanes.kill()
@@ -281,8 +316,10 @@ class ThreadPool(ThreadsBase, Mapping, concurrent.futures.thread.ThreadPoolExecu
             state = f"broken: {self._broken}"
         elif self._is_gone():
             state = "shut down"
+        elif self._killed:
+            state = f"shut down, {count_of(len(rows), 'thread')} ending"
         else:
-            state = f"{len(rows)} threads, {queued} tasks queued"
+            state = f"{count_of(len(rows), 'thread')}, {count_of(queued, 'task')} queued"
             if closed:
                 state += ", shutting down"
         return f"{title} (thread): {state}>"

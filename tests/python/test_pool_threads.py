@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
-import functools
 import gc
+import inspect
 import os
 import subprocess
 import sys
@@ -38,33 +38,6 @@ async def echo(value: Any) -> Any:
     return value
 
 
-async def fail() -> None:
-    await asyncio.sleep(0)
-    raise ValueError("in a coroutine")
-
-
-class Crowd:
-    """Coroutines that wait for one another, on whatever loop they run."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.lock = threading.Lock()
-        self.there: list[tuple[asyncio.AbstractEventLoop, asyncio.Event, int]] = []
-        self.most = 0
-
-    async def join(self, _: object = None) -> int:
-        event = asyncio.Event()
-        me = (asyncio.get_running_loop(), event, threading.get_ident())
-        with self.lock:
-            self.there.append(me)
-            self.most = max(self.most, len(self.there))
-            full = list(self.there) if len(self.there) == self.size else []
-        for loop, other, _thread in full:
-            loop.call_soon_threadsafe(other.set)
-        await event.wait()
-        return me[2]
-
-
 # -- what it is --------------------------------------------------------------------------------
 
 
@@ -93,7 +66,44 @@ def test_repr_says_what_it_is_and_does() -> None:
     with make(name="crawl") as pool:
         assert repr(pool) == "<Pool 'crawl' (thread): 0 threads, 0 tasks queued>"
         assert pool.submit(lambda: threading.current_thread().name).result() == "crawl_0"
+        assert repr(pool) == "<Pool 'crawl' (thread): 1 thread, 0 tasks queued>"
     assert repr(pool) == "<Pool 'crawl' (thread): shut down>"
+
+
+def test_repr_of_a_killed_pool_says_that_it_is_shut_down() -> None:
+    began, go = threading.Event(), threading.Event()
+    pool = make(1, name="crawl")
+    pool.submit(lambda: (began.set(), go.wait()))
+    began.wait()
+    pool.kill()
+    assert repr(pool) == "<Pool 'crawl' (thread): shut down, 1 thread ending>"
+    go.set()
+    assert pool._join(30)
+    assert repr(pool) == "<Pool 'crawl' (thread): shut down>"
+
+
+def test_the_arguments_are_shown_and_a_near_miss_is_explained() -> None:
+    arguments = list(inspect.signature(mh.Pool).parameters)
+    assert arguments[:3] == ["workers", "kind", "concurrency"]
+    for kind in ("process", "thread"):
+        with pytest.raises(TypeError, match="'workers'"):
+            mh.Pool(max_workers=2, kind=kind)  # type: ignore[call-overload]
+
+
+def test_repr_of_results_says_when_they_have_ended(threads: Any) -> None:
+    results = threads.map(abs, [-1, -2])
+    assert repr(results) == "<MapResults: not begun>"
+    assert next(results) == 1
+    assert "in flight" in repr(results)
+    assert list(results) == [2]
+    assert repr(results) == "<MapResults: ended>"
+
+    async def main() -> None:
+        later = threads.map(abs, [-3])
+        assert [value async for value in later] == [3]
+        assert repr(later) == "<MapResults: ended>"
+
+    asyncio.run(main())
 
 
 # -- functions ---------------------------------------------------------------------------------
@@ -201,135 +211,6 @@ def test_an_asynchronous_map_takes_asynchronous_input() -> None:
             )
 
     asyncio.run(main())
-
-
-# -- coroutines --------------------------------------------------------------------------------
-
-
-def test_coroutines_run_many_at_once_on_loops_in_threads() -> None:
-    crowd = Crowd(2 * 5)
-    with make(2, concurrency=5) as pool:
-        futures = [pool.submit(crowd.join) for _ in range(10)]
-        idents = [future.result(30) for future in futures]
-    assert threading.get_ident() not in idents
-    # Spread to the least loaded.
-    assert sorted(idents.count(ident) for ident in set(idents)) == [5, 5]
-
-
-def test_what_finds_no_room_waits_its_turn() -> None:
-    running, most, order = 0, 0, []
-
-    async def work(number: int) -> None:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
-        order.append(number)
-        await asyncio.sleep(0)
-        running -= 1
-
-    with make(1, concurrency=3) as pool:
-        for future in [pool.submit(work, number) for number in range(50)]:
-            future.result(30)
-    assert most == 3
-    assert order == list(range(50))
-
-
-def test_a_map_of_coroutines_keeps_to_the_concurrency() -> None:
-    crowd = Crowd(6)
-    with make(2, concurrency=3) as pool:
-        assert len(list(pool.map(crowd.join, range(6), chunksize=6))) == 6
-    assert crowd.most == 6
-
-
-def test_what_a_coroutine_raises_is_raised_as_it_is(threads: Any) -> None:
-    async def leave() -> None:
-        raise SystemExit(3)
-
-    with pytest.raises(ValueError, match="in a coroutine"):
-        threads.submit(fail).result()
-    with pytest.raises(SystemExit):
-        threads.submit(leave).result()
-    with pytest.raises(ValueError, match="in a coroutine"):
-        list(threads.map(lambda: None, [])) + list(threads.starmap(fail, [()]))
-    assert threads.submit(echo, 7).result() == 7
-
-
-def test_partials_and_objects_that_give_coroutines_are_awaited(threads: Any) -> None:
-    class Caller:
-        async def __call__(self, value: int) -> int:
-            return await echo(value)
-
-    assert threads.submit(functools.partial(echo, 7)).result() == 7
-    assert threads.submit(Caller(), 8).result() == 8
-
-
-def test_cancelling_a_coroutine_under_way_cancels_it(threads: Any) -> None:
-    began, ended = threading.Event(), threading.Event()
-
-    async def work() -> None:
-        began.set()
-        try:
-            await asyncio.sleep(3600)
-        finally:
-            ended.set()
-
-    future = threads.submit(work)
-    began.wait()
-    assert future.running()
-    assert future.cancel()
-    assert future.cancelled()
-    assert ended.wait(30)
-
-
-def test_cancelling_a_coroutine_that_waits_for_room_keeps_it_from_running() -> None:
-    ran: list[int] = []
-    go = threading.Event()
-
-    async def block() -> None:
-        await asyncio.to_thread(go.wait)
-
-    async def work(number: int) -> None:
-        ran.append(number)
-
-    with make(1, concurrency=1) as pool:
-        pool.submit(block)
-        futures = [pool.submit(work, number) for number in range(2000)]
-        assert all(future.cancel() for future in futures[:-1])
-        go.set()
-        futures[-1].result(30)
-    assert ran == [1999]
-
-
-def test_a_loops_thread_is_replaced_after_so_many_coroutines() -> None:
-    async def name() -> str:
-        return threading.current_thread().name
-
-    with make(1, concurrency=2, max_tasks=4) as pool:
-        names = [future.result(30) for future in [pool.submit(name) for _ in range(20)]]
-    assert len(set(names)) == 5
-    assert all(names.count(each) == 4 for each in names)
-
-
-def test_an_initializer_runs_in_a_loops_thread_and_breaks_the_pool_if_it_fails() -> None:
-    local = threading.local()
-
-    def prepare() -> None:
-        local.value = "ready"
-
-    async def look() -> str:
-        return local.value
-
-    def refuse() -> None:
-        raise ValueError("refused")
-
-    with make(initializer=prepare) as pool:
-        assert pool.submit(look).result(30) == "ready"
-    with make(1, initializer=refuse) as pool:
-        future = pool.submit(look)
-        with pytest.raises(concurrent.futures.BrokenExecutor):
-            future.result(30)
-        with pytest.raises(concurrent.futures.BrokenExecutor):
-            pool.submit(look)
 
 
 # -- the end -----------------------------------------------------------------------------------

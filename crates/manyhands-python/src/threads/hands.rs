@@ -249,9 +249,10 @@ impl ThreadBody {
 
 #[pymethods]
 impl ThreadBody {
-    fn __call__(&self) {
+    fn __call__(&self, py: Python<'_>) {
         if let Some((life, counted)) = self.take() {
-            life.run();
+            // It attaches where it needs to, and not where it waits for what it is to abandon.
+            py.detach(|| life.run());
             drop(counted);
             if self.alive.is_done() {
                 self.initializer.let_go();
