@@ -437,3 +437,23 @@ def test_the_collector_leaves_an_initializer_that_threads_may_still_call() -> No
     assert [future.result() for future in futures] == [True, True]
     owner.executor.shutdown()
     assert len(calls) == 2
+
+
+def test_an_interrupt_while_a_thread_is_started_is_told_to_its_submitter_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        raise KeyboardInterrupt
+
+    done = threading.Event()
+    with ThreadPoolExecutor(1) as executor:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                executor.submit(done.set)
+        # The thread is there, and does what was submitted.
+        assert done.wait(60)
+        assert executor.submit(abs, -7).result() == 7
