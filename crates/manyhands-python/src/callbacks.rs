@@ -130,6 +130,12 @@ impl Callbacks {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Does the calling process have the thread? A forked child does not, and must not touch its
+    /// lock.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.mark.is_current()
+    }
+
     /// Announces a future whose callbacks will have to run; the thread starts if none does.
     pub(crate) fn expect(self: &Arc<Self>) -> PyResult<()> {
         let mut queue = self.lock();
