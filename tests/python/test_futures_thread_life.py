@@ -457,3 +457,21 @@ def test_an_interrupt_while_a_thread_is_started_is_told_to_its_submitter_alone(
         # The thread is there, and does what was submitted.
         assert done.wait(60)
         assert executor.submit(abs, -7).result() == 7
+
+
+def test_errors_of_the_system_have_their_number() -> None:
+    assert run("""
+        import errno, os, resource
+        from manyhands._engine import ThreadDoor
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        taken = []
+        try:
+            while True:
+                taken.append(os.dup(0))
+        except OSError as error:
+            of_the_system = error
+        try:
+            ThreadDoor()
+        except OSError as error:
+            print(error.errno == errno.EMFILE, str(error) == str(of_the_system))
+    """).split() == ["True", "True"]

@@ -19,6 +19,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use crate::future::FutureBase;
+use crate::outcome::os_error;
 use crate::strangers;
 
 #[derive(Default)]
@@ -155,7 +156,7 @@ impl Callbacks {
                 Ok(thread) => queue.thread = Some(thread.thread().id()),
                 Err(error) => {
                     self.count(&mut queue, false);
-                    return Err(error.into());
+                    return Err(os_error(error));
                 }
             }
         }
@@ -232,7 +233,7 @@ impl Callbacks {
             py.check_signals()?;
             let joined = py.detach(|| self.join(left, blocked.as_ref()));
             drop(blocked);
-            match joined? {
+            match joined.map_err(os_error)? {
                 Woken::Ready => return Ok(true),
                 Woken::TimedOut => return Ok(false),
                 Woken::Interrupted => py.check_signals()?,
