@@ -302,8 +302,11 @@ impl ThreadsBase {
         }
         threads.close();
         if cancel {
-            let jobs = threads.executor()?.take().into_iter();
-            return jobs.fold(Ok(()), |before, job| job.withdraw(py, before));
+            let mut withdrawn = Ok(());
+            for job in threads.executor()?.take() {
+                withdrawn = job.withdraw(py, withdrawn);
+            }
+            return withdrawn;
         }
         Ok(())
     }
