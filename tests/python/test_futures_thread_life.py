@@ -475,3 +475,24 @@ def test_errors_of_the_system_have_their_number() -> None:
         except OSError as error:
             print(error.errno == errno.EMFILE, str(error) == str(of_the_system))
     """).split() == ["True", "True"]
+
+
+def test_a_child_forked_just_after_the_first_task_has_pools_that_work() -> None:
+    # The idle thread may be in the middle of finding out something once and for all.
+    program = """
+        import os, signal, time
+        from manyhands.futures import ThreadPoolExecutor
+        executor = ThreadPoolExecutor(1)
+        executor.submit(abs, -1).result()
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            own = ThreadPoolExecutor(1)
+            for _ in range(10):
+                own.submit(abs, -1).result()
+                time.sleep(0.001)
+            os._exit(0)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+    for _ in range(5):
+        assert run(program).split()[0] == "0"
