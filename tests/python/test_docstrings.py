@@ -10,6 +10,10 @@ import pkgutil
 import pytest
 
 import manyhands
+from manyhands._thread_pool import _default_pool
+
+# It lives as long as the process, with a descriptor.
+_default_pool()
 
 # The native module's docstrings come from doc comments.
 MODULES = sorted(

@@ -46,7 +46,9 @@ def test_an_interrupt_in_a_callback_of_a_withdrawn_task_is_raised_after_the_othe
         for how in ("cancel", "shutdown"):
             gate = threading.Event()
             executor = ThreadPoolExecutor(1)
-            executor.submit(gate.wait)
+            blocker = executor.submit(gate.wait)
+            while not blocker.running():
+                pass
             futures = [executor.submit(abs, -7) for _ in range(2)]
             futures[0].add_done_callback(lambda future: signal.raise_signal(signal.SIGINT))
             futures[0].add_done_callback(lambda future: print("the next callback"))

@@ -654,3 +654,26 @@ def test_a_worker_that_dies_as_soon_as_it_is_there_costs_its_task_only(mode: str
         ) as executor:
             with pytest.raises(standard.BrokenProcessPool):
                 executor.submit(os._exit, 3).result()
+
+
+def test_a_forked_child_is_told_that_nobody_will_be_called_back_there() -> None:
+    with ProcessPoolExecutor(1) as executor:
+        ended = executor.submit(abs, -1)
+        assert ended.result() == 1
+        # The thread of callbacks runs when the child is forked.
+        pending = executor.submit(time.sleep, 1)
+        pending.add_done_callback(lambda future: None)
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                called: list[object] = []
+                ended.add_done_callback(called.append)
+                pending.add_done_callback(called.append)
+            except RuntimeError as error:
+                told = "nobody will be called back here" in str(error)
+                status = 0 if told and called == [ended] else 2
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert pending.result() is None

@@ -437,3 +437,62 @@ def test_the_collector_leaves_an_initializer_that_threads_may_still_call() -> No
     assert [future.result() for future in futures] == [True, True]
     owner.executor.shutdown()
     assert len(calls) == 2
+
+
+def test_an_interrupt_while_a_thread_is_started_is_told_to_its_submitter_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        raise KeyboardInterrupt
+
+    done = threading.Event()
+    with ThreadPoolExecutor(1) as executor:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                executor.submit(done.set)
+        # The thread is there, and does what was submitted.
+        assert done.wait(60)
+        assert executor.submit(abs, -7).result() == 7
+
+
+def test_errors_of_the_system_have_their_number() -> None:
+    assert run("""
+        import errno, os, resource
+        from manyhands._engine import ThreadDoor
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        taken = []
+        try:
+            while True:
+                taken.append(os.dup(0))
+        except OSError as error:
+            of_the_system = error
+        try:
+            ThreadDoor()
+        except OSError as error:
+            print(error.errno == errno.EMFILE, str(error) == str(of_the_system))
+    """).split() == ["True", "True"]
+
+
+def test_a_child_forked_just_after_the_first_task_has_pools_that_work() -> None:
+    # The idle thread may be in the middle of finding out something once and for all.
+    program = """
+        import os, signal, time
+        from manyhands.futures import ThreadPoolExecutor
+        executor = ThreadPoolExecutor(1)
+        executor.submit(abs, -1).result()
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            own = ThreadPoolExecutor(1)
+            for _ in range(10):
+                own.submit(abs, -1).result()
+                time.sleep(0.001)
+            os._exit(0)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+    for _ in range(5):
+        assert run(program).split()[0] == "0"

@@ -19,6 +19,10 @@ from typing import Any
 import pytest
 
 import manyhands as mh
+from manyhands._thread_pool import _default_pool
+
+# It lives as long as the process, with a descriptor.
+_default_pool()
 
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("VARIABLE", default="none")
 

@@ -19,6 +19,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use crate::future::FutureBase;
+use crate::outcome::os_error;
 use crate::strangers;
 
 #[derive(Default)]
@@ -130,6 +131,12 @@ impl Callbacks {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Does the calling process have the thread? A forked child does not, and must not touch its
+    /// lock.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.mark.is_current()
+    }
+
     /// Announces a future whose callbacks will have to run; the thread starts if none does.
     pub(crate) fn expect(self: &Arc<Self>) -> PyResult<()> {
         let mut queue = self.lock();
@@ -149,7 +156,7 @@ impl Callbacks {
                 Ok(thread) => queue.thread = Some(thread.thread().id()),
                 Err(error) => {
                     self.count(&mut queue, false);
-                    return Err(error.into());
+                    return Err(os_error(error));
                 }
             }
         }
@@ -226,7 +233,7 @@ impl Callbacks {
             py.check_signals()?;
             let joined = py.detach(|| self.join(left, blocked.as_ref()));
             drop(blocked);
-            match joined? {
+            match joined.map_err(os_error)? {
                 Woken::Ready => return Ok(true),
                 Woken::TimedOut => return Ok(false),
                 Woken::Interrupted => py.check_signals()?,

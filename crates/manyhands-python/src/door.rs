@@ -7,6 +7,7 @@ use manyhands::process::{LoopDoor, LoopWaiter};
 use manyhands::task::{Task, Waiter};
 use pyo3::prelude::*;
 
+use crate::outcome::os_error;
 use crate::pool::Core;
 
 /// A descriptor that is readable when something has ended for an event loop.
@@ -20,7 +21,7 @@ pub(crate) struct Door {
 
 impl Door {
     pub(crate) fn open(core: Arc<Core>) -> PyResult<Self> {
-        let door = core.pool.open_door()?;
+        let door = core.pool.open_door().map_err(os_error)?;
         Ok(Self {
             core,
             door,

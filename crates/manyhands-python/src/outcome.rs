@@ -1,10 +1,12 @@
 //! The engine's outcomes and errors as Python's values and exceptions. The only place that maps
 //! one to the other.
 
+use std::io;
+
 use manyhands::arena::SpanGuard;
 use manyhands::process::SubmitError;
 use manyhands::task::{Broken, Exit, Outcome, Payload};
-use pyo3::exceptions::{PyBaseException, PyRuntimeError, PyTimeoutError, PyValueError};
+use pyo3::exceptions::{PyBaseException, PyOSError, PyRuntimeError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -24,6 +26,20 @@ impl Settled {
     pub(crate) fn error(py: Python<'_>, error: PyErr) -> Self {
         Self::Error(error.into_value(py))
     }
+}
+
+/// The system's error as an `OSError` with its number (`errno`), of the subclass for that.
+pub(crate) fn os_error(error: io::Error) -> PyErr {
+    let Some(number) = error.raw_os_error() else {
+        return error.into();
+    };
+    let text = error.to_string();
+    // The number is an argument of its own.
+    let text = text.strip_suffix(&format!(" (os error {number})"));
+    PyOSError::new_err((
+        number,
+        text.map_or_else(|| error.to_string(), str::to_owned),
+    ))
 }
 
 /// An exception, or what else stands for a failure, made by a function of the pool's module of

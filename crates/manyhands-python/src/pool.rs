@@ -17,7 +17,7 @@ use crate::callbacks::Callbacks;
 use crate::functions::Functions;
 use crate::future::{Backing, FutureBase, ProcessTask};
 use crate::launcher::PythonLauncher;
-use crate::outcome::{broken, submit_error};
+use crate::outcome::{broken, os_error, submit_error};
 use crate::payload::Pickling;
 use crate::tracking;
 
@@ -154,10 +154,12 @@ impl PoolBase {
             ..Config::default()
         };
         let launcher = Box::new(PythonLauncher::new(launcher));
-        let pool = py.detach(|| Pool::start(config, launcher))?;
+        let pool = py
+            .detach(|| Pool::start(config, launcher))
+            .map_err(os_error)?;
         let core = Arc::new(Core {
             pool,
-            callbacks: Callbacks::new(standard.is_some())?,
+            callbacks: Callbacks::new(standard.is_some()).map_err(os_error)?,
             hubs,
             errors,
             is_standard: standard.is_some(),

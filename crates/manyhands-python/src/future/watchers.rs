@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use manyhands::task::Waiter;
-use pyo3::exceptions::PyException;
+use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
@@ -62,6 +62,16 @@ impl FutureBase {
             Backing::Thread(_) => return Ok(!this.watchers().published),
             Backing::Process(inner) => inner,
         };
+        if !inner.core.callbacks.is_ours() {
+            if !inner.task.is_done() {
+                return Err(PyRuntimeError::new_err(
+                    "the pool belongs to the process that this one was forked from; nobody will \
+                     be called back here",
+                ));
+            }
+            Self::publish(slf, &mut AtOnce)?;
+            return Ok(false);
+        }
         if std::mem::replace(&mut this.watchers().registered, true) {
             return Ok(true);
         }

@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 use super::waiting::Ending;
 use crate::chain::Chain;
 use crate::future::{FutureBase, is_interruption};
+use crate::outcome::os_error;
 
 enum Ready {
     /// Somebody waits under this key.
@@ -138,7 +139,7 @@ impl ThreadDoor {
     #[pyo3(signature = (of=None))]
     pub(crate) fn open(of: Option<Py<PyAny>>) -> PyResult<Self> {
         let bell = Arc::new(Bell {
-            event: Event::new()?,
+            event: Event::new().map_err(os_error)?,
             state: Mutex::default(),
         });
         Ok(Self { bell, of })

@@ -3,6 +3,7 @@
 //! A thread that has the interpreter keeps it while there are tasks, and lets go of it to wait.
 //! (The interpreter itself makes a thread give way that runs Python code for long.)
 
+use std::cell::RefCell;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -82,8 +83,6 @@ pub(crate) struct Hands {
     /// Tasks after which a thread makes room for a fresh one.
     pub(crate) max_tasks: u64,
     pub(crate) alive: Arc<Alive>,
-    /// What came while a thread was started that runs nevertheless.
-    pub(crate) interrupted: Mutex<Option<PyErr>>,
 }
 
 impl Worker for Hands {
@@ -117,10 +116,9 @@ impl Worker for Hands {
                     drop(unrun);
                     Err(error)
                 }
-                // Ctrl-C came when the thread was there already: the submitter is to hear of it.
+                // Ctrl-C came when the thread was there already.
                 None => {
-                    let before = self.interrupted().replace(error);
-                    drop(before);
+                    Submission::interrupted(error, self.starter.bind(py));
                     Ok(())
                 }
             }
@@ -156,12 +154,6 @@ pub(crate) fn text(why: &Unavailable<Failure>) -> String {
 }
 
 impl Hands {
-    pub(crate) fn interrupted(&self) -> MutexGuard<'_, Option<PyErr>> {
-        self.interrupted
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn initialize(&self, py: Python<'_>) -> Result<(), Failure> {
         let Some((initializer, args)) = self
             .initializer
@@ -212,6 +204,47 @@ impl Hands {
             let ran = job.run(py, &mut InThread { bells: &mut bells });
             left = left.saturating_sub(ran);
         }
+    }
+}
+
+thread_local! {
+    /// Of the submissions that this thread is in: what came while one started a thread that runs
+    /// nevertheless. (Python code that runs meanwhile may submit as well.)
+    static SUBMISSIONS: RefCell<Vec<Option<PyErr>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A submission by this thread: who submits is to hear of Ctrl-C. (Threads of a pool start others
+/// as well, and it is not for whoever submits next.)
+pub(crate) struct Submission(());
+
+impl Submission {
+    pub(crate) fn begin() -> Self {
+        SUBMISSIONS.with_borrow_mut(|all| all.push(None));
+        Self(())
+    }
+
+    /// Ends it: what came meanwhile.
+    pub(crate) fn end(self) -> PyResult<()> {
+        std::mem::forget(self);
+        let interrupted = SUBMISSIONS.with_borrow_mut(Vec::pop).flatten();
+        interrupted.map_or(Ok(()), Err)
+    }
+
+    fn interrupted(error: PyErr, starter: &Bound<'_, PyAny>) {
+        let spare = SUBMISSIONS.with_borrow_mut(|all| match all.last_mut() {
+            Some(submission) => submission.replace(error),
+            None => Some(error),
+        });
+        if let Some(error) = spare {
+            error.write_unraisable(starter.py(), Some(starter));
+        }
+    }
+}
+
+impl Drop for Submission {
+    fn drop(&mut self) {
+        let left = SUBMISSIONS.with_borrow_mut(Vec::pop);
+        drop(left);
     }
 }
 

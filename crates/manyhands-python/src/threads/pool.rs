@@ -1,7 +1,7 @@
 //! The native part of Python's thread pools.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use manyhands::thread::{Executor, Rejected, Unavailable};
@@ -13,7 +13,7 @@ use pyo3::types::{PyDict, PyList, PyTuple, PyType};
 use super::alive::{self, Alive, interpreter_ends};
 use super::batch::ThreadBatch;
 use super::gone::{Counted, Gone};
-use super::hands::{Failure, Hands, Initializer, text};
+use super::hands::{Failure, Hands, Initializer, Submission, text};
 use super::job::Job;
 use super::task::{Call, ThreadTask};
 use super::waiting::{self, Ending, MainBed};
@@ -126,13 +126,14 @@ impl ThreadsBase {
 impl ThreadsBase {
     fn execute(&self, py: Python<'_>, job: Job) -> PyResult<()> {
         let executor = self.executor()?;
+        let submission = Submission::begin();
         if let Err(Rejected { job, why }) = executor.execute(job) {
+            drop(submission);
             drop(job);
             let errors = self.started()?.threads.errors.bind(py);
             return Err(refused(errors, &why));
         }
-        let interrupted = executor.worker().interrupted().take();
-        interrupted.map_or(Ok(()), Err)
+        submission.end()
     }
 
     fn future_of<'py>(
@@ -241,7 +242,6 @@ impl ThreadsBase {
             package: package.clone_ref(py),
             max_tasks: max_tasks.unwrap_or(u64::MAX),
             alive: alive.clone(),
-            interrupted: Mutex::default(),
         };
         let executor = Executor::builder(hands).threads(workers);
         let executor = executor.name_prefix(prefix).build();
@@ -302,8 +302,11 @@ impl ThreadsBase {
         }
         threads.close();
         if cancel {
-            let jobs = threads.executor()?.take().into_iter();
-            return jobs.fold(Ok(()), |before, job| job.withdraw(py, before));
+            let mut withdrawn = Ok(());
+            for job in threads.executor()?.take() {
+                withdrawn = job.withdraw(py, withdrawn);
+            }
+            return withdrawn;
         }
         Ok(())
     }

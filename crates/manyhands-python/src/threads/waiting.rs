@@ -8,6 +8,8 @@ use manyhands::sys::signals::{self, Blocked};
 use manyhands::task::Waiter;
 use pyo3::prelude::*;
 
+use crate::outcome::os_error;
+
 /// Something that ends, and tells those who watch it.
 pub(crate) trait Ending: Send + Sync {
     /// Has it ended?
@@ -136,7 +138,7 @@ fn wait_in_main(
     main: &MainBed,
     deadline: Option<Instant>,
 ) -> PyResult<bool> {
-    let event = main.event()?;
+    let event = main.event().map_err(os_error)?;
     let waiter: Arc<dyn Waiter> = event.clone();
     if !what.watch(waiter.clone()) {
         return Ok(true);
@@ -170,7 +172,7 @@ fn sleep_in_main(
         }
         let woken = py.detach(|| event.0.wait_unblocked(left, &blocked));
         drop(blocked);
-        if woken? == Woken::Ready {
+        if woken.map_err(os_error)? == Woken::Ready {
             event.0.clear();
         }
     }
