@@ -31,6 +31,7 @@ class Future(FutureBase, concurrent.futures.Future["T"]):
 
     It is a `concurrent.futures.Future` (PEP 3148), so `concurrent.futures.wait` and `as_completed`
     and `asyncio.wrap_future` take it; and it can be awaited on any running loop, by many at once.
+    Who awaits a task that was withdrawn gets `asyncio.CancelledError`, as from a future of asyncio.
     An awaiter that is cancelled withdraws the task if no worker has begun it, for all who wait
     (`asyncio.shield` keeps it from that); a task under way goes on. `asyncio.gather`, `wait_for`
     and `as_completed` take it as it is; `asyncio.wait` takes only asyncio's own futures, so give it
@@ -67,7 +68,15 @@ class Future(FutureBase, concurrent.futures.Future["T"]):
                     hub.forget(waiter)
                     self.cancel()
                     raise
-        return self.result(0)
+        try:
+            return self.result(0)
+        except concurrent.futures.CancelledError:
+            if not self.cancelled():
+                raise
+            import asyncio
+
+            # What loops and their tasks know for a cancellation; the other is an `Exception`.
+            raise asyncio.CancelledError from None
 
     def set_running_or_notify_cancel(self) -> bool:
         """Not for a pool's future: the pool does this itself.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
+import signal
 import socket
 import struct
 from multiprocessing import connection
@@ -22,7 +24,10 @@ __all__ = ["ForkLauncher"]
 
 _REQUEST = struct.Struct("!I")
 _REPLY = struct.Struct("!Ii")
-_STARTED = -(2**31)
+
+# Of a reply that tells of no exit status: it has been started; it could not be, for this `errno`;
+# it has ended, and somebody else has taken the status.
+_STARTED, _NOT_STARTED, _UNKNOWN = -(2**31), -(2**31) + 1, -(2**31) + 2
 
 
 class ForkLauncher:
@@ -38,39 +43,60 @@ class ForkLauncher:
         with signal_mask(workers_mask()):
             self._template.start()
         theirs.close()
+        # It is the program that may have it reaped by others, and then its number is another's.
+        self._pid = self._template.pid
 
     def launch(self, worker: int, fd: int) -> Child:
         try:
             socket.send_fds(self._socket, [_REQUEST.pack(worker)], [fd])
+        except OSError as error:
+            raise self._dead() from error
         finally:
             os.close(fd)
         while True:
-            pid, code = self._receive()
+            number, code = self._receive()
             if code == _STARTED:
-                return TemplateChild(pid, self)
-            self._exits[pid] = code
+                return TemplateChild(number, self)
+            if code == _NOT_STARTED:
+                raise OSError(number, os.strerror(number))
+            self._exits[number] = code
 
-    def reap(self, pid: int) -> int:
-        """The exit status of one of the template's children."""
+    def reap(self, pid: int) -> int | None:
+        """The exit status of one of the template's children, if it is known."""
         while pid not in self._exits:
             ended, code = self._receive()
             self._exits[ended] = code
-        return self._exits.pop(pid)
+        code = self._exits.pop(pid)
+        return None if code == _UNKNOWN else code
 
     def _receive(self) -> tuple[int, int]:
+        # End of file does not come while another process holds the template's end.
+        if self._socket not in connection.wait([self._socket, self._template.sentinel]):
+            raise self._dead()
         message = self._socket.recv(_REPLY.size)
         if not message:
-            raise RuntimeError("the template that forks the workers has died")
-        pid, code = _REPLY.unpack(message)
-        return pid, code
+            raise self._dead()
+        number, code = _REPLY.unpack(message)
+        return number, code
+
+    def _dead(self) -> RuntimeError:
+        return RuntimeError(
+            f"the process {self._pid} that forks the workers has died; was it killed as one of "
+            "`multiprocessing.active_children()`?"
+        )
 
     def close(self) -> None:
         # Closing alone tells the template nothing while another process holds this end: that of a
         # second pool, forked meanwhile, whose own end may be held by this one's template.
-        self._socket.shutdown(socket.SHUT_WR)
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:  # the template has died
+                raise
         self._socket.close()
         self._template.join()
-        self._template.close()
+        if self._template.exitcode is not None:  # or the program has had it reaped by others
+            self._template.close()
 
 
 class TemplateChild:
@@ -89,22 +115,29 @@ def _template(
 ) -> None:
     """The template: forks workers when asked, reports their ends, ends with its parent."""
     _worker.ignore_interrupts()
+    # The program may have its children reaped by a handler of its own, or by nobody; these it has
+    # no part in. The workers have again what the program has.
+    on_child = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     parents_end.close()
     # End of file does not come while another child of the parent holds its end open.
     parent = os.pidfd_open(os.getppid())
     context = multiprocessing.get_context("fork")
     # Ends as its owner's child; its own children are workers, which may have pools of their own.
+    # By pidfd: a process that a worker has forked holds the pipe by which multiprocessing sees the
+    # worker's end.
     children: dict[int, Any] = {}
     while True:
         ready = connection.wait([requests, parent, *children])
         if parent in ready:
             os._exit(1)
-        for sentinel in [found for found in ready if found in children]:
-            process = children.pop(sentinel)
-            pid = process.pid
+        for ended in [found for found in ready if found in children]:
+            process = children.pop(ended)
+            os.close(ended)
             process.join()
-            requests.send(_REPLY.pack(pid, process.exitcode))
-            process.close()
+            code = process.exitcode
+            requests.send(_REPLY.pack(process.pid, _UNKNOWN if code is None else code))
+            if code is not None:
+                process.close()
         if requests not in ready:
             continue
         message, descriptors, _, _ = socket.recv_fds(requests, _REQUEST.size, 1)
@@ -117,16 +150,31 @@ def _template(
         (worker,) = _REQUEST.unpack(message)
         process = context.Process(
             target=_forked,
-            args=(Handover(descriptors[0]), requests, spec),
+            args=(Handover(descriptors[0]), requests, spec, on_child),
             name=f"{name}-{worker}",
         )
-        with signal_mask(workers_mask()):
-            process.start()
-        os.close(descriptors[0])
-        children[process.sentinel] = process
-        requests.send(_REPLY.pack(process.pid, _STARTED))
+        try:
+            with signal_mask(workers_mask()):
+                process.start()
+        except OSError as error:
+            requests.send(_REPLY.pack(error.errno or errno.EAGAIN, _NOT_STARTED))
+            continue
+        finally:
+            os.close(descriptors[0])
+        pid = process.pid
+        assert pid is not None, "it has been started"
+        try:
+            children[os.pidfd_open(pid)] = process
+        except OSError as error:
+            process.kill()
+            process.join()
+            requests.send(_REPLY.pack(error.errno or errno.EMFILE, _NOT_STARTED))
+            continue
+        requests.send(_REPLY.pack(pid, _STARTED))
 
 
-def _forked(control: Handover, requests: socket.socket, spec: WorkerSpec) -> None:
+def _forked(control: Handover, requests: socket.socket, spec: WorkerSpec, on_child: Any) -> None:
     requests.close()
+    if on_child is not None:  # or it is no handler that Python could set
+        signal.signal(signal.SIGCHLD, on_child)
     _worker.main(control, spec)

@@ -166,6 +166,8 @@ def pool() -> Iterator[Any]:
 
     with manyhands.Pool(2) as pool:
         pool.submit(abs, -7).result()
+        while any(phase == "starting" for _, phase in pool._status()[0]):
+            time.sleep(0.01)  # or the first test would be taken for who left it behind
         yield pool
 
 

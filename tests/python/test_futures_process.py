@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures as cf
 import concurrent.futures.process as standard
+import errno
 import gc
 import logging
 import multiprocessing
@@ -561,9 +562,6 @@ def test_no_task_is_taken_when_the_interpreter_ends(tmp_path: Path) -> None:
     program.write_text(
         "import atexit\n"
         "from manyhands.futures import ProcessPoolExecutor\n"
-        "executor = ProcessPoolExecutor(1)\n"
-        "unused = ProcessPoolExecutor(1)\n"
-        "@atexit.register\n"
         "def last():\n"
         "    for one in executor, unused:\n"
         "        try:\n"
@@ -571,6 +569,9 @@ def test_no_task_is_taken_when_the_interpreter_ends(tmp_path: Path) -> None:
         "        except RuntimeError as error:\n"
         "            print(error)\n"
         "if __name__ == '__main__':\n"
+        "    executor = ProcessPoolExecutor(1)\n"
+        "    unused = ProcessPoolExecutor(1)\n"
+        "    atexit.register(last)\n"
         "    print(executor.submit(abs, -1).result())\n"
     )
     text = "cannot schedule new futures after interpreter shutdown\n"
@@ -646,3 +647,33 @@ def test_a_forked_child_is_told_that_nobody_will_be_called_back_there() -> None:
                 os._exit(status)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert pending.result() is None
+
+
+@pytest.mark.parametrize("number", [errno.ESRCH, errno.EMFILE])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_worker_that_cannot_be_held_loses_no_task(
+    method: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = []
+    pidfd_open = os.pidfd_open
+
+    def refuse_once(pid: int, flags: int = 0) -> int:
+        if not refused and threading.current_thread() is not threading.main_thread():
+            refused.append(pid)
+            raise OSError(number, os.strerror(number))
+        return pidfd_open(pid, flags)
+
+    with make(method, 1) as executor:
+        monkeypatch.setattr(os, "pidfd_open", refuse_once)
+        assert executor.submit(abs, -7).result() == 7
+        assert len(refused) == 1
+
+
+@pytest.mark.parametrize("mode", ["replace", "break"])
+def test_a_worker_that_dies_as_soon_as_it_is_there_costs_its_task_only(mode: str) -> None:
+    for _ in range(30):
+        with ProcessPoolExecutor(
+            2, multiprocessing.get_context("fork"), on_worker_death=mode
+        ) as executor:
+            with pytest.raises(standard.BrokenProcessPool):
+                executor.submit(os._exit, 3).result()

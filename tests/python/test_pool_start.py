@@ -275,3 +275,40 @@ def test_a_program_without_main_guard_is_told_what_to_do(tmp_path: Path, method:
     assert (status, out) == (1, "")
     assert "PoolBroken: the pool cannot start its workers" in error
     assert "if __name__ == '__main__':" in error.splitlines()[-1]
+
+
+@pytest.mark.parametrize("children", ["ignored", "reaped by a handler"])
+@pytest.mark.parametrize("method", ["forkserver", "spawn", "fork"])
+def test_a_program_may_have_its_children_reaped_otherwise(
+    tmp_path: Path, method: str, children: str
+) -> None:
+    program = tmp_path / "program.py"
+    handler = {"ignored": "signal.SIG_IGN", "reaped by a handler": "reap"}[children]
+    program.write_text(
+        "import os, signal\n"
+        "import manyhands as mh\n"
+        "def reap(*_):\n"
+        "    try:\n"
+        "        while os.waitpid(-1, os.WNOHANG) != (0, 0): pass\n"
+        "    except ChildProcessError: pass\n"
+        "if __name__ == '__main__':\n"
+        f"    signal.signal(signal.SIGCHLD, {handler})\n"
+        f"    with mh.Pool(2, start_method={method!r}) as pool:\n"
+        "        print(type(pool.submit(os._exit, 3).exception()).__name__)\n"
+        "        print(pool.submit(abs, -7).result())\n"
+    )
+    assert tasks.run_program(str(program)) == (0, "WorkerDied\n7\n", "")
+
+
+def test_the_death_of_the_process_that_forks_is_told() -> None:
+    pool = mh.Pool(1, start_method="fork")
+    template = next(
+        child for child in multiprocessing.active_children() if "template" in child.name
+    )
+    template.kill()
+    template.join()
+    with pytest.raises(mh.PoolBroken, match=f"the process {template.pid} that forks the workers"):
+        for _ in range(1000):
+            pool.submit(abs, -7).exception()
+            pool.submit(os.getpid)
+    pool.kill()

@@ -10,6 +10,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 __all__ = [
     "ALL_COMPLETED",
     "FIRST_COMPLETED",
@@ -55,10 +57,10 @@ _HOMES = {
 if not TYPE_CHECKING:  # or checkers would take any name for one of ours
 
     def __getattr__(name: str) -> Any:
+        if name in ("process", "thread"):  # as those of `concurrent.futures`, once they are used
+            return import_module(f"{__name__}.{name}")
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from importlib import import_module
-
         value = getattr(import_module(_HOMES.get(name, "concurrent.futures")), name)
         globals()[name] = value
         return value

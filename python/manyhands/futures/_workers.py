@@ -5,6 +5,7 @@ Who makes them is the pool's launcher; here it is recorded what it makes.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -34,8 +35,16 @@ class WorkerProcess:
     def __init__(self, pid: int, name: str) -> None:
         self.pid = pid
         self.name = name
-        # It cannot have been reaped yet, so the number is its own.
-        self._pidfd = os.pidfd_open(pid)
+        self._gone = False
+        try:
+            # Its launcher has not been asked to reap it, so the number is its own, or nobody's.
+            self._pidfd = os.pidfd_open(pid)
+        except OSError as error:
+            if error.errno not in (errno.ESRCH, errno.EINVAL):
+                raise
+            # It has ended already, and the process that forked it has taken note of that.
+            self._gone = True
+            self._pidfd = os.eventfd(1)
         self._reaped = threading.Event()
         self._exitcode: int | None = None
 
@@ -75,7 +84,7 @@ class WorkerProcess:
         self._send(signal.SIGKILL)
 
     def _send(self, number: signal.Signals) -> None:
-        if not self._reaped.is_set():
+        if not self._gone and not self._reaped.is_set():
             try:
                 signal.pidfd_send_signal(self._pidfd, number)
             except ProcessLookupError:
@@ -120,7 +129,16 @@ class Recorder:
     def launch(self, worker: int, fd: int) -> Child:
         """As the launcher."""
         child = self._launcher.launch(worker, fd)
-        process = WorkerProcess(child.pid, f"{self._name}-{worker}")
+        try:
+            process = WorkerProcess(child.pid, f"{self._name}-{worker}")
+        except BaseException:
+            # Nobody would know of it, and of what it runs.
+            try:
+                os.kill(child.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # it has ended by itself
+            child.reap()
+            raise
         self._processes[child.pid] = process
         return RecordedChild(child, process, self._processes)
 

@@ -105,7 +105,10 @@ fn watch(pid: u32) -> Watched {
     match Process::open(pid) {
         Ok(process) => Watched::Held(process),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Watched::Gone,
-        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Watched::Gone,
+        // The second, if it is being reaped at this very moment.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::EINVAL)) => {
+            Watched::Gone
+        }
         Err(_) => {
             pidfd::kill_by_number(pid);
             Watched::Ended

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use manyhands::thread::{Error, ThreadPool};
 
-use super::{pool, threads_named};
+use super::{assert_no_threads_named, pool, threads_named};
 
 #[test]
 fn futures_begin_in_the_order_of_their_submission() {
@@ -117,7 +117,7 @@ fn a_shutdown_inside_of_another_runtime_waits_for_the_threads_as_well() {
             let pool = ThreadPool::builder().workers(3).name("inside").build();
             assert_eq!(pool.spawn_async(async { 1 }).await.unwrap(), 1);
             pool.shutdown();
-            assert_eq!(threads_named("inside").len(), 0);
+            assert_no_threads_named("inside");
         });
     }
 }
@@ -306,6 +306,6 @@ fn with_too_few_threads_the_others_run_all_futures() {
             assert_eq!(handle.wait().unwrap(), n);
         }
         pool.shutdown();
-        assert_eq!(threads_named("too-async").len(), 0);
+        assert_no_threads_named("too-async");
     });
 }

@@ -11,6 +11,7 @@ mod scopes;
 mod starting;
 
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
 
 use manyhands::thread::ThreadPool;
 
@@ -59,6 +60,16 @@ fn threads_named(prefix: &str) -> Vec<u32> {
         name.is_ok_and(|name| name.starts_with(prefix))
     });
     named.map(|id| id.parse().unwrap()).collect()
+}
+
+/// A thread that was joined is in the list for a moment longer: joining waits until it is through
+/// with its memory, and only then the kernel takes it out.
+fn assert_no_threads_named(prefix: &str) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !threads_named(prefix).is_empty() {
+        assert!(Instant::now() < deadline, "threads named {prefix} are left");
+        std::thread::yield_now();
+    }
 }
 
 /// How often a thread has gone to sleep or was interrupted.
