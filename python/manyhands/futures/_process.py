@@ -64,7 +64,8 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
     Takes what the standard class takes, and behaves as that does, but that a worker which dies
     costs only the tasks that it ran: they end as `manyhands.WorkerDied`, a `BrokenProcessPool`.
     Functions may also be coroutine functions, awaited in the worker, many at once. Futures can be
-    awaited.
+    awaited. When Ctrl-C leaves the `with` block, workers are killed with what they run, and nothing
+    is waited for.
 
     Args:
         max_workers: Processes at the most; by default as many as this process may use cores.
