@@ -8,14 +8,22 @@
 //! itself.
 //!
 //! Who declares no other value after the guard, and calls through these `C-unwind` declarations,
-//! has no frame between the interpreter's and the guard.
+//! has no frame between the interpreter's and the guard. The calls are by pointers that the
+//! optimizer cannot see through: pyo3 declares the same functions as such that never unwind, and
+//! where the two declarations are merged (link-time optimization), the guard would be left out.
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
+use std::hint::black_box;
 use std::mem::{self, ManuallyDrop};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
+
+type Call =
+    unsafe extern "C-unwind" fn(*mut c_void, *mut c_void, *mut c_void) -> *mut pyo3::ffi::PyObject;
+
+type Release = unsafe extern "C-unwind" fn(*mut c_void);
 
 unsafe extern "C-unwind" {
     fn PyObject_Call(
@@ -45,11 +53,12 @@ pub(crate) fn call<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = callable.py();
     let kwargs = kwargs.map_or(std::ptr::null_mut(), Bound::as_ptr);
+    let native: Call = black_box(PyObject_Call);
     let guard = StayHere;
     // SAFETY: live objects, of which the second is a tuple and the third a dict or null; references
     // are borrowed only. The interpreter is attached. An unwinding is stopped by the guard.
     let result = unsafe {
-        PyObject_Call(
+        native(
             callable.as_ptr().cast(),
             args.as_ptr().cast(),
             kwargs.cast(),
@@ -73,9 +82,10 @@ pub(crate) fn call_method<'py>(
 /// Lets go of an object: its destructor may be the program's.
 pub(crate) fn release<T>(object: Bound<'_, T>) {
     let object = ManuallyDrop::new(object);
+    let native: Release = black_box(Py_DecRef);
     let guard = StayHere;
     // SAFETY: gives back the reference that was ours, which nobody drops any more. The interpreter
     // is attached. An unwinding is stopped by the guard.
-    unsafe { Py_DecRef(object.as_ptr().cast()) };
+    unsafe { native(object.as_ptr().cast()) };
     mem::forget(guard);
 }
