@@ -643,7 +643,8 @@ def test_a_worker_that_cannot_be_held_loses_no_task(
     with make(method, 1) as executor:
         monkeypatch.setattr(os, "pidfd_open", refuse_once)
         assert executor.submit(abs, -7).result() == 7
-        assert len(refused) == 1
+    # The task may have ended before the executor came to look at its worker.
+    assert len(refused) == 1
 
 
 @pytest.mark.parametrize("mode", ["replace", "break"])
