@@ -35,16 +35,14 @@ class WorkerProcess:
     def __init__(self, pid: int, name: str) -> None:
         self.pid = pid
         self.name = name
-        self._gone = False
+        self._pidfd: int | None
         try:
             # Its launcher has not been asked to reap it, so the number is its own, or nobody's.
             self._pidfd = os.pidfd_open(pid)
-        except OSError as error:
-            if error.errno not in (errno.ESRCH, errno.EINVAL):
-                raise
-            # It has ended already, and the process that forked it has taken note of that.
-            self._gone = True
-            self._pidfd = os.eventfd(1)
+        except OSError:
+            # It has ended already, and the process that forked it has taken note of that; or no
+            # descriptor is left. It may have begun a task, so it must not be given up for that.
+            self._pidfd = None
         self._reaped = threading.Event()
         self._exitcode: int | None = None
 
@@ -56,11 +54,15 @@ class WorkerProcess:
     @property
     def sentinel(self) -> int:
         """A descriptor that is readable when the process has ended."""
+        if self._pidfd is None:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return self._pidfd
 
     def is_alive(self) -> bool:
         """Does the process run?"""
-        return not self._reaped.is_set() and not _is_readable(self._pidfd)
+        if self._reaped.is_set():
+            return False
+        return self._pidfd is None or not _is_readable(self._pidfd)
 
     @property
     def exitcode(self) -> int | None:
@@ -84,9 +86,12 @@ class WorkerProcess:
         self._send(signal.SIGKILL)
 
     def _send(self, number: signal.Signals) -> None:
-        if not self._gone and not self._reaped.is_set():
+        if not self._reaped.is_set():
             try:
-                signal.pidfd_send_signal(self._pidfd, number)
+                if self._pidfd is None:
+                    os.kill(self.pid, number)
+                else:
+                    signal.pidfd_send_signal(self._pidfd, number)
             except ProcessLookupError:
                 # It has just been reaped.
                 return
@@ -100,7 +105,7 @@ class WorkerProcess:
         self._reaped.set()
 
     def __del__(self) -> None:
-        if hasattr(self, "_pidfd"):
+        if self._pidfd is not None:
             os.close(self._pidfd)
 
     def __repr__(self) -> str:
@@ -129,16 +134,7 @@ class Recorder:
     def launch(self, worker: int, fd: int) -> Child:
         """As the launcher."""
         child = self._launcher.launch(worker, fd)
-        try:
-            process = WorkerProcess(child.pid, f"{self._name}-{worker}")
-        except BaseException:
-            # Nobody would know of it, and of what it runs.
-            try:
-                os.kill(child.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass  # it has ended by itself
-            child.reap()
-            raise
+        process = WorkerProcess(child.pid, f"{self._name}-{worker}")
         self._processes[child.pid] = process
         return RecordedChild(child, process, self._processes)
 
