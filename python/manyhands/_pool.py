@@ -9,12 +9,13 @@ import weakref
 from abc import ABCMeta
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from manyhands import _errors
+from manyhands._blocks import Blocks, is_escape, until_gone
 from manyhands._engine import MAX_WORKERS, Batch, PoolBase, _stop_callbacks, usable_cores
 from manyhands._errors import PoolBroken
-from manyhands._future import Future, Hub, hub_of
+from manyhands._future import Future, Hub
 from manyhands._loops import forget_loops
 from manyhands._mapping import Mapping
 from manyhands._pickling import main_is_importable
@@ -69,7 +70,7 @@ class PoolType(ABCMeta):
             return super().__call__(*args, **kwargs)
 
 
-class Pool(PoolBase, Mapping, concurrent.futures.Executor, metaclass=PoolType):
+class Pool(PoolBase, Blocks, Mapping, concurrent.futures.Executor, metaclass=PoolType):
     """Workers that run functions, and coroutines many at once: processes, or threads.
 
     A process that dies costs the tasks that it ran (one function, and the coroutines under way),
@@ -216,52 +217,20 @@ class Pool(PoolBase, Mapping, concurrent.futures.Executor, metaclass=PoolType):
             self._gone().wait()
             self._forget_loops()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_val: BaseException | None,
-        exc_tb: TracebackType | None,
-    ) -> None:
-        if _is_escape(exc_type):
-            self.kill()
-        else:
-            try:
-                self.shutdown(wait=True)
-            except BaseException:
-                # Ctrl-C: nobody waits any more.
-                self.kill()
-                raise
-
-    async def __aenter__(self) -> Self:
-        return self
-
     async def __aexit__(
         self,
         exc_type: type[BaseException] | None,
         exc_val: BaseException | None,
         exc_tb: TracebackType | None,
     ) -> None:
-        if _is_escape(exc_type):
+        if is_escape(exc_type):
             self._kill()
         else:
             self._close(False)
-        import asyncio
-
-        gone = self._gone()
-        if not gone.done():
-            hub = hub_of(gone)
-            waiter = hub.wait(gone)
-            if waiter is not None:
-                try:
-                    await waiter
-                except BaseException:
-                    hub.forget(waiter)
-                    self._kill()
-                    raise
+        await until_gone(self._gone(), self._kill)
         if not self._join(0):
+            import asyncio
+
             # A callback still runs, and may be waiting for this loop.
             await asyncio.to_thread(self._join, None)
         self._forget_loops()
@@ -313,16 +282,6 @@ def _check(name: str, value: object, most: int | None = None) -> None:
         raise ValueError(f"{name} must be at least 1, not {value}")
     if most is not None and value > most:
         raise ValueError(f"{name} must be at most {most}, not {value}")
-
-
-def _is_escape(exc_type: type[BaseException] | None) -> bool:
-    """Does the block end in a way that waits for nothing (Ctrl-C, exit, cancellation)?"""
-    if exc_type is None:
-        return False
-    if issubclass(exc_type, KeyboardInterrupt | SystemExit):
-        return True
-    asyncio = sys.modules.get("asyncio")
-    return asyncio is not None and issubclass(exc_type, asyncio.CancelledError)
 
 
 def _remember(pool: Pool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures.thread
 import contextvars
 import os
 import threading
@@ -10,14 +9,15 @@ import weakref
 from collections.abc import Callable
 from inspect import CO_COROUTINE
 from types import BuiltinFunctionType, FunctionType, TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from manyhands import _threads
-from manyhands._engine import Gone, ThreadBatch, ThreadsBase, usable_cores
-from manyhands._future import Future, hub_of
+from manyhands._blocks import Blocks, is_escape, until_gone
+from manyhands._engine import ThreadBatch, ThreadsBase
+from manyhands._future import Future
 from manyhands._mapping import Mapping
 from manyhands._pickling import is_coroutine_function
-from manyhands._pool import Pool, _check, _is_escape, count_of
+from manyhands._pool import Pool, _check, count_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -29,8 +29,6 @@ __all__ = ["ThreadPool", "to_thread"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-MOST_BY_DEFAULT = 32
 
 
 class _Told:
@@ -51,7 +49,7 @@ class _Told:
             pool._lanes.fail()
 
 
-class ThreadPool(ThreadsBase, Mapping, concurrent.futures.thread.ThreadPoolExecutor):
+class ThreadPool(Blocks, Mapping, _threads.NativeThreads):
     """What `Pool(kind="thread")` makes; see there. It is registered as a `Pool`.
 
     >>> import manyhands as mh
@@ -77,7 +75,7 @@ class ThreadPool(ThreadsBase, Mapping, concurrent.futures.thread.ThreadPoolExecu
         if start_method is not None:
             raise ValueError("start_method is for processes, and kind='thread' has none")
         if workers is None:
-            workers = min(MOST_BY_DEFAULT, usable_cores() + 4)
+            workers = _threads.by_default()
         _check("workers", workers)
         _check("concurrency", concurrency)
         if max_tasks is not None:
@@ -89,7 +87,7 @@ class ThreadPool(ThreadsBase, Mapping, concurrent.futures.thread.ThreadPoolExecu
         self._max_tasks = max_tasks
         self._name = name or f"manyhands-{id(self):x}"
         self._named = name is not None
-        self._threads: set[threading.Thread] = set()
+        self._threads = set()
         self._thread_name_prefix = self._name
         self._prepare = None if initializer is None else (initializer, tuple(initargs))
         self._lanes: Lanes | None = None
@@ -196,14 +194,6 @@ class ThreadPool(ThreadsBase, Mapping, concurrent.futures.thread.ThreadPoolExecu
         lanes = self._lanes is not None and self._lanes.broken
         return self._failure() or (lanes and _threads.BROKEN)
 
-    @property
-    def _shutdown(self) -> bool:  # type: ignore[override]
-        return self._counts()[2]
-
-    @property
-    def _work_queue(self) -> _threads.WorkQueue:  # type: ignore[override]
-        return _threads.WorkQueue(lambda: self._counts()[1])
-
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no more tasks, and ends the threads when those submitted have ended.
 
@@ -223,10 +213,7 @@ class ThreadPool(ThreadsBase, Mapping, concurrent.futures.thread.ThreadPoolExecu
         """
         self._end_tasks(cancel_futures)
         if wait:
-            if threading.current_thread() in self._threads:
-                raise RuntimeError("cannot join current thread")
-            self._join(None)
-            _threads.join_all(self._threads)
+            self._join_threads()
 
     def _end_tasks(self, cancel: bool) -> None:
         if not self._is_ours():
@@ -253,49 +240,17 @@ class ThreadPool(ThreadsBase, Mapping, concurrent.futures.thread.ThreadPoolExecu
         if self._lanes is not None:
             self._lanes.kill()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_val: BaseException | None,
-        exc_tb: TracebackType | None,
-    ) -> None:
-        if _is_escape(exc_type):
-            self.kill()
-        else:
-            try:
-                self.shutdown(wait=True)
-            except BaseException:
-                # Ctrl-C: nobody waits any more.
-                self.kill()
-                raise
-
-    async def __aenter__(self) -> Self:
-        return self
-
     async def __aexit__(
         self,
         exc_type: type[BaseException] | None,
         exc_val: BaseException | None,
         exc_tb: TracebackType | None,
     ) -> None:
-        if _is_escape(exc_type):
+        if is_escape(exc_type):
             self.kill()
             return
         self._end_tasks(False)
-        gone: Gone = self._gone()
-        if not gone.done():
-            hub = hub_of(gone)
-            waiter = hub.wait(gone)
-            if waiter is not None:
-                try:
-                    await waiter
-                except BaseException:
-                    hub.forget(waiter)
-                    self.kill()
-                    raise
+        await until_gone(self._gone(), self.kill)
         self._join(0)
         # They have nothing left to do but to end.
         _threads.join_all(self._threads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures.thread
 import logging
 import threading
 import weakref
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError
 from concurrent.futures.thread import BrokenThreadPool
 
-from manyhands._engine import _end_threads
+from manyhands._engine import ThreadsBase, _end_threads, usable_cores
 
 TYPE_CHECKING = False  # as in `typing`, which takes long to import
 if TYPE_CHECKING:
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BROKEN",
-    "WorkQueue",
+    "NativeThreads",
     "broken",
+    "by_default",
     "cancelled",
     "initializer_failed",
     "join_all",
@@ -98,3 +100,36 @@ class WorkQueue:
     def empty(self) -> bool:
         """Is there none?"""
         return self._count() == 0
+
+
+def by_default() -> int:
+    """As many threads as the standard library has, of the cores that this process may use."""
+    return min(32, usable_cores() + 4)
+
+
+class NativeThreads(ThreadsBase, concurrent.futures.thread.ThreadPoolExecutor):
+    """What the pools of threads have in common beside the native part.
+
+    The standard executor is a base because event loops ask for one; none of its code runs.
+    """
+
+    _threads: set[threading.Thread]
+
+    @property
+    def _shutdown(self) -> bool:  # type: ignore[override]
+        return self._counts()[2]
+
+    @property
+    def _work_queue(self) -> WorkQueue:  # type: ignore[override]
+        return WorkQueue(lambda: self._counts()[1])
+
+    def _join_threads(self) -> None:
+        """Waits until nothing is left to do, and for the threads.
+
+        Raises:
+            RuntimeError: The calling thread is one of them.
+        """
+        if threading.current_thread() in self._threads:
+            raise RuntimeError("cannot join current thread")
+        self._join(None)
+        join_all(self._threads)

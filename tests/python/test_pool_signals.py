@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -41,11 +42,14 @@ def start(tmp_path: Path, source: str, **environment: str) -> subprocess.Popen[s
 
 
 def finish(program: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Status and output of a program that has ended with all its processes."""
     try:
         out, error = program.communicate(timeout=tasks.PATIENCE)
+        tasks.until(lambda: not group(program.pid), "that all processes are gone")
     finally:
         for pid in group(program.pid):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
     return program.returncode, out, error
 
 
@@ -88,7 +92,6 @@ if __name__ == "__main__":
     assert status == -signal.SIGINT
     assert error.count("Traceback") == 1, error
     assert error.splitlines()[-1] == "KeyboardInterrupt"
-    assert group(program.pid) == []
 
 
 def test_ctrl_c_ends_a_program_without_with_block(tmp_path: Path) -> None:
@@ -111,7 +114,6 @@ if __name__ == "__main__":
     os.killpg(program.pid, signal.SIGINT)
     status, _, error = finish(program)
     assert (status, error.count("Traceback")) == (-signal.SIGINT, 1)
-    assert group(program.pid) == []
 
 
 def test_ctrl_c_ends_a_program_in_the_middle_of_its_callbacks(tmp_path: Path) -> None:
@@ -206,7 +208,6 @@ if __name__ == "__main__":
     assert status == -signal.SIGINT
     assert error.splitlines()[-1] == "KeyboardInterrupt"
     assert "Task exception was never retrieved" not in error
-    assert group(program.pid) == []
 
 
 def test_ctrl_c_into_a_waiting_thread_loses_nobodys_outcome(tmp_path: Path) -> None:
@@ -322,11 +323,7 @@ if __name__ == "__main__":
         for pid in map(int, (tmp_path / "pids").read_text().split()):
             os.kill(pid, signal.SIGSTOP)
     os.kill(program.pid, signal.SIGKILL)
-    program.wait()
-    try:
-        tasks.until(lambda: not group(program.pid), "that all processes are gone")
-    finally:
-        finish(program)
+    finish(program)
     tasks.until(lambda: set(os.listdir("/dev/shm")) <= before, "that /dev/shm is clean")
     temporary.rmdir()
 
@@ -346,6 +343,4 @@ if __name__ == "__main__":
 """,
     )
     program.send_signal(signal.SIGTERM)
-    program.wait(tasks.PATIENCE)
-    tasks.until(lambda: not group(program.pid), "that all processes are gone")
     finish(program)

@@ -306,9 +306,10 @@ def test_the_death_of_the_process_that_forks_is_told() -> None:
     template = next(
         child for child in multiprocessing.active_children() if "template" in child.name
     )
+    pid = template.pid
     template.kill()
     template.join()
-    with pytest.raises(mh.PoolBroken, match=f"the process {template.pid} that forks the workers"):
+    with pytest.raises(mh.PoolBroken, match=f"the process {pid} that forks the workers"):
         for _ in range(1000):
             pool.submit(abs, -7).exception()
             pool.submit(os.getpid)

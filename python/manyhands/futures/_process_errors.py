@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import traceback
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
 
 from manyhands import _errors
-from manyhands._errors import InitializerFailed, TaskLost, WorkerDied
+from manyhands._errors import InitializerFailed
 
 TYPE_CHECKING = False  # as in `typing`, which takes long to import
 if TYPE_CHECKING:
@@ -52,6 +52,11 @@ class Errors:
 
     rebuild = staticmethod(rebuild)
     describe = staticmethod(_errors.describe)
+    worker_died = staticmethod(_errors.worker_died)
+    task_lost = staticmethod(_errors.task_lost)
+    pool_broken_at_start = staticmethod(_errors.pool_broken_at_start)
+    pool_broken_board = staticmethod(_errors.pool_broken_board)
+    cancelled = staticmethod(_errors.cancelled)
 
     def refused(self, error: BaseException) -> Future[Any]:
         """A task could not be shipped: its own future says so."""
@@ -62,16 +67,6 @@ class Errors:
         future: Future[Any] = Future()
         future.set_exception(error)
         return future
-
-    def worker_died(
-        self, pid: int, exitcode: int | None, signal: int | None, task: str, seconds: float
-    ) -> WorkerDied:
-        """The worker's process died while it ran the task."""
-        return WorkerDied(pid, exitcode, signal, task, seconds)
-
-    def task_lost(self, text: str, task: str) -> TaskLost:
-        """The shared memory was overwritten while a task ran."""
-        return _errors.task_lost(text, task)
 
     def pool_broken_by_death(
         self, pid: int, exitcode: int | None, signal: int | None, submitted: bool
@@ -99,14 +94,6 @@ class Errors:
         error.__cause__ = rebuild(account)
         return error
 
-    def pool_broken_at_start(self, text: str, submitted: bool) -> BrokenProcessPool:
-        """Workers could not be started."""
-        return _errors.pool_broken_at_start(text, submitted)
-
-    def pool_broken_board(self, text: str, submitted: bool) -> BrokenProcessPool:
-        """The shared memory was overwritten."""
-        return _errors.pool_broken_board(text, submitted)
-
     def pool_killed(self, submitted: bool) -> BrokenProcessPool:
         """The pool was ended by force."""
         return BrokenProcessPool(ABRUPTLY if submitted else UNUSABLE)
@@ -117,7 +104,3 @@ class Errors:
 
         when = "interpreter shutdown" if _process.interpreter_ends() else "shutdown"
         return RuntimeError(f"cannot schedule new futures after {when}")
-
-    def cancelled(self) -> CancelledError:
-        """The task was cancelled."""
-        return CancelledError()

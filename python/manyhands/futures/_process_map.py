@@ -79,9 +79,11 @@ class Chunks(Singles):
     def submit(self, rows: Iterator[Any]) -> Any:
         """The future of the next items."""
         executor = self._executor()
-        chunk = list(itertools.islice(rows, self._size)) if executor is not None else []
-        if executor is None or not chunk:
+        if executor is None or not (chunk := list(itertools.islice(rows, self._size))):
             return None
+        return self._submit_chunk(executor, chunk)
+
+    def _submit_chunk(self, executor: ProcessPoolExecutor, chunk: list[Any]) -> Any:
         return executor.submit(run_chunk, self._fn, chunk, self._one)
 
     def submit_all(self, rows: Iterator[Any]) -> list[Any]:
@@ -98,12 +100,8 @@ class Chunks(Singles):
 class Batches(Chunks):
     """The same for coroutines, which are to overlap: each chunk is a batch, of many tasks."""
 
-    def submit(self, rows: Iterator[Any]) -> Any:
-        """The batch of the next items, or a future that says why it cannot be shipped."""
-        executor = self._executor()
-        chunk = list(itertools.islice(rows, self._size)) if executor is not None else []
-        if executor is None or not chunk:
-            return None
+    def _submit_chunk(self, executor: ProcessPoolExecutor, chunk: list[Any]) -> Any:
+        # A batch, or a future that says why it cannot be shipped.
         try:
             return executor._submit_batch(self._fn, chunk, self._one)
         except Exception as error:

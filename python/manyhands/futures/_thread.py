@@ -7,9 +7,7 @@ same end of the interpreter, the same attributes. Differences: `cancel` tells `w
 
 from __future__ import annotations
 
-import concurrent.futures.thread
 import itertools
-import threading
 import time
 import weakref
 from collections import deque
@@ -18,9 +16,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from manyhands import _threads
-from manyhands._engine import ThreadsBase, usable_cores
 from manyhands._future import Future
-from manyhands._threads import WorkQueue, join_all, starter
+from manyhands._threads import NativeThreads, starter
 
 __all__ = ["ThreadPoolExecutor"]
 
@@ -30,7 +27,7 @@ T = TypeVar("T")
 _numbers = itertools.count()
 
 
-class ThreadPoolExecutor(ThreadsBase, concurrent.futures.thread.ThreadPoolExecutor):
+class ThreadPoolExecutor(NativeThreads):
     """Threads that run calls, as `concurrent.futures.ThreadPoolExecutor` does.
 
     It is one, so `loop.set_default_executor` takes it too. Its futures are `manyhands.Future`s, so
@@ -63,13 +60,13 @@ class ThreadPoolExecutor(ThreadsBase, concurrent.futures.thread.ThreadPoolExecut
         initargs: tuple[Any, ...] = (),
     ) -> None:
         if max_workers is None:
-            max_workers = min(32, usable_cores() + 4)
+            max_workers = _threads.by_default()
         if max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         self._max_workers = max_workers
-        self._threads: set[threading.Thread] = set()
+        self._threads = set()
         self._thread_name_prefix = thread_name_prefix or f"ThreadPoolExecutor-{next(_numbers)}"
         self._initializer = initializer  # type: ignore[assignment]
         self._initargs = initargs
@@ -92,14 +89,6 @@ class ThreadPoolExecutor(ThreadsBase, concurrent.futures.thread.ThreadPoolExecut
     @property
     def _broken(self) -> str | bool:  # type: ignore[override]
         return self._failure() or False
-
-    @property
-    def _shutdown(self) -> bool:  # type: ignore[override]
-        return self._counts()[2]
-
-    @property
-    def _work_queue(self) -> WorkQueue:  # type: ignore[override]
-        return WorkQueue(lambda: self._counts()[1])
 
     def map(
         self,
@@ -164,10 +153,7 @@ class ThreadPoolExecutor(ThreadsBase, concurrent.futures.thread.ThreadPoolExecut
         """
         self._close(cancel_futures)
         if wait:
-            if threading.current_thread() in self._threads:
-                raise RuntimeError("cannot join current thread")
-            self._join(None)
-            join_all(self._threads)
+            self._join_threads()
 
 
 def _results(
