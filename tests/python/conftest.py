@@ -172,6 +172,15 @@ def pool() -> Iterator[Any]:
 
 
 @pytest.fixture
+def threads() -> Iterator[Any]:
+    """A pool of two threads."""
+    import manyhands
+
+    with manyhands.Pool(2, kind="thread") as pool:
+        yield pool
+
+
+@pytest.fixture
 def executor() -> Iterator[Any]:
     """The drop-in for `concurrent.futures.ThreadPoolExecutor`, with two threads."""
     from manyhands.futures import ThreadPoolExecutor

@@ -657,12 +657,13 @@ def test_a_worker_that_dies_as_soon_as_it_is_there_costs_its_task_only(mode: str
                 executor.submit(os._exit, 3).result()
 
 
-def test_a_forked_child_is_told_that_nobody_will_be_called_back_there() -> None:
+def test_a_forked_child_is_told_that_nobody_will_be_called_back_there(tmp_path: Path) -> None:
+    go = tmp_path / "go"
     with ProcessPoolExecutor(1) as executor:
         ended = executor.submit(abs, -1)
         assert ended.result() == 1
         # The thread of callbacks runs when the child is forked.
-        pending = executor.submit(time.sleep, 1)
+        pending = executor.submit(tasks.wait_for_file, str(go))
         pending.add_done_callback(lambda future: None)
         child = os.fork()
         if child == 0:
@@ -677,4 +678,5 @@ def test_a_forked_child_is_told_that_nobody_will_be_called_back_there() -> None:
             finally:
                 os._exit(status)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        assert pending.result() is None
+        go.touch()
+        assert pending.result() == str(go)

@@ -177,11 +177,16 @@ def test_dying_while_the_result_is_pickled_ends_the_task(pool: mh.Pool) -> None:
     assert pool.submit(tasks.square, 3).result() == 9
 
 
-def test_a_death_ends_all_coroutines_that_were_under_way_there(pool: mh.Pool) -> None:
-    futures = [pool.submit(tasks.async_sleep, 0.4, number) for number in range(20)]
+def test_a_death_ends_all_coroutines_that_were_under_way_there(
+    pool: mh.Pool, tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    futures = [pool.submit(tasks.async_wait_for_file, str(go)) for _ in range(20)]
     tasks.until(lambda: all(future.running() for future in futures))
     victim = tasks.workers_of(pool)[0]
     os.kill(victim, signal.SIGKILL)
+    tasks.until(lambda: any(future.done() for future in futures))
+    go.touch()
     ends = [future.exception() for future in futures]
     lost = [error for error in ends if error is not None]
     assert 0 < len(lost) < 20
