@@ -12,6 +12,8 @@ import signal as signals
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
 
+from manyhands._guard import UNGUARDED, missing_guard
+
 TYPE_CHECKING = False  # as in `typing`, which takes long to import
 if TYPE_CHECKING:
     pass
@@ -253,6 +255,8 @@ def worker_died(
 
 def pool_broken_at_start(text: str, _submitted: bool) -> PoolBroken:
     """Workers could not be started."""
+    if text.endswith(f"exited with status {UNGUARDED}"):
+        return PoolBroken(f"the pool cannot start its workers: {missing_guard()}")
     return PoolBroken(
         f"the pool cannot start its workers: {text}. A worker's own error is printed on standard "
         "error. Where the initializer ends the process, so it ends here. Where the program's own "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import itertools
 import os
 import sys
 import weakref
@@ -16,6 +17,7 @@ from manyhands._blocks import Blocks, is_escape, until_gone
 from manyhands._engine import MAX_WORKERS, Batch, PoolBase, _stop_callbacks, usable_cores
 from manyhands._errors import PoolBroken
 from manyhands._future import Future, Hub
+from manyhands._guard import refuse_while_importing
 from manyhands._loops import forget_loops
 from manyhands._mapping import Mapping
 from manyhands._pickling import main_is_importable
@@ -28,6 +30,9 @@ __all__ = ["Pool"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+numbers = itertools.count(1)
+"""Of pools that have no name."""
 
 START_METHODS = ("forkserver", "spawn", "fork")
 
@@ -146,6 +151,7 @@ class Pool(PoolBase, Blocks, Mapping, concurrent.futures.Executor, metaclass=Poo
         if method not in START_METHODS:
             raise ValueError(f"start_method must be one of {START_METHODS}, not {method!r}")
 
+        refuse_while_importing(method)
         if method == "forkserver":
             from manyhands._server import warm_up
 
@@ -157,7 +163,7 @@ class Pool(PoolBase, Blocks, Mapping, concurrent.futures.Executor, metaclass=Poo
         self._workers = workers
         self._concurrency = concurrency
         self._start_method = method
-        self._name = name or f"manyhands-{id(self):x}"
+        self._name = name or f"manyhands-{next(numbers)}"
         self._named = name is not None
         self._hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = (
             weakref.WeakKeyDictionary()

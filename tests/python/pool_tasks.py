@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -29,6 +30,10 @@ def identity(value: Any) -> Any:
 
 def square(number: int) -> int:
     return number * number
+
+
+def process_name() -> str:
+    return multiprocessing.current_process().name
 
 
 def process_number(*_: Any) -> int:
@@ -94,6 +99,10 @@ async def async_sleep(seconds: float, value: Any = None) -> Any:
 
 async def async_fail(error: BaseException) -> None:
     raise error
+
+
+async def async_leave(status: int) -> None:
+    os._exit(status)
 
 
 async def async_wait_for_file(path: str) -> str:

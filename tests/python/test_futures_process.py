@@ -11,6 +11,7 @@ import logging
 import multiprocessing
 import os
 import pickle
+import re
 import signal
 import sys
 import threading
@@ -402,6 +403,23 @@ def test_sys_exit_in_a_worker_is_raised_in_the_caller(executor: ProcessPoolExecu
         executor.submit(sys.exit, 3).result()
     assert error.value.code == 3
     assert executor.submit(abs, -1).result() == 1
+
+
+@pytest.mark.parametrize("fn", [tasks.leave, tasks.async_leave])
+def test_a_death_in_a_chunk_names_the_function(fn: Any) -> None:
+    name = f"pool_tasks.{fn.__name__}"
+    with ProcessPoolExecutor(1) as executor:
+        with pytest.raises(mh.WorkerDied, match=f"status 3 while it ran {name} ") as caught:
+            list(executor.map(fn, [3, 3], chunksize=2))
+        assert caught.value.task == caught.value.args[3] == name
+
+
+def test_workers_are_numbered_by_pool_and_place() -> None:
+    with ProcessPoolExecutor(1) as executor:
+        name = executor.submit(tasks.process_name).result()
+    assert re.fullmatch(r"ProcessPoolExecutor-\d{1,4}-0", name)
+    with mh.Pool(1) as pool:
+        assert re.fullmatch(r"manyhands-\d{1,4}-0", pool.submit(tasks.process_name).result())
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import queue
 import signal
 import threading
 import time
@@ -86,6 +87,8 @@ def test_the_queue_tells_how_many_wait(executor: ThreadPoolExecutor, busy: threa
     for _ in range(3):
         executor.submit(abs, 1)
     assert executor._work_queue.qsize() == 3
+    with pytest.raises(AttributeError, match="buffersize"):
+        executor._work_queue = queue.Queue(3)
 
 
 def test_a_thread_that_cannot_be_started_is_an_error_and_the_next_one_is_tried(

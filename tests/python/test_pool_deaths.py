@@ -30,10 +30,6 @@ def abort() -> None:
     os.abort()
 
 
-async def async_leave(status: int) -> None:
-    os._exit(status)
-
-
 class DiesWhenLoaded:
     def __reduce__(self) -> Any:
         return os._exit, (7,)
@@ -73,7 +69,7 @@ def died(future: mh.Future[Any]) -> mh.WorkerDied:
     return error
 
 
-@pytest.mark.parametrize("leave", [tasks.leave, async_leave])
+@pytest.mark.parametrize("leave", [tasks.leave, tasks.async_leave])
 def test_an_exit_is_told_with_status_process_and_task(
     pool: mh.Pool, leave: Callable[..., Any]
 ) -> None:

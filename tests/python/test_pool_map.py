@@ -326,9 +326,11 @@ def test_arguments_are_checked_at_once(pool: mh.Pool) -> None:
         pool.map(tasks.square, 5)  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="must be callable"):
         pool.map(5, [1])  # type: ignore[call-overload]
-    for wrong in ({"chunksize": 0}, {"buffersize": 0}, {"chunksize": -1}):
-        with pytest.raises(ValueError, match=">= 1"):
-            pool.map(tasks.square, [1], **wrong)  # type: ignore[call-overload]
+    for wrong in (0, -1):
+        with pytest.raises(ValueError, match="chunksize must be >= 1"):
+            pool.map(tasks.square, [1], chunksize=wrong)
+        with pytest.raises(ValueError, match="buffersize must be None or > 0"):
+            pool.map(tasks.square, [1], buffersize=wrong)
 
 
 def test_progress_is_shown_on_standard_error(

@@ -263,19 +263,72 @@ def test_programs_may_define_their_functions_wherever_they_stand(
     assert (status, out, error) == (0, "[0, 3, 6, 9]\n15 3\n", "")
 
 
+UNGUARDED = {
+    "Pool": "pool = manyhands.Pool(2, start_method={method!r})",
+    "ProcessPoolExecutor": "pool = manyhands.futures.ProcessPoolExecutor(2, context)",
+    "one that breaks": (
+        "pool = manyhands.futures.ProcessPoolExecutor(2, context, on_worker_death='break')"
+    ),
+}
+
+
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])
-def test_a_program_without_main_guard_is_told_what_to_do(tmp_path: Path, method: str) -> None:
+@pytest.mark.parametrize("what", UNGUARDED)
+def test_a_program_without_main_guard_is_told_once_what_to_do(
+    tmp_path: Path, what: str, method: str
+) -> None:
     program = tmp_path / "program.py"
     program.write_text(
-        "import manyhands as mh\n"
-        f"pool = mh.Pool(2, start_method={method!r})\n"
+        "import multiprocessing, manyhands, manyhands.futures\n"
+        f"context = multiprocessing.get_context({method!r})\n"
+        f"{UNGUARDED[what].format(method=method)}\n"
         "print(pool.submit(abs, -3).result())\n"
     )
     status, out, error = tasks.run_program(str(program))
     assert (status, out) == (1, "")
-    assert "PoolBroken: the pool cannot start its workers" in error
-    # Not always last: a worker that was just being started may complain after it.
-    assert "it must do so under `if __name__ == '__main__':`" in error
+    assert error.count("Traceback") == 1
+    assert "BrokenProcessPool: " in error or "PoolBroken: the pool cannot start its work" in error
+    last = error.splitlines()[-1]
+    assert f"the main module ({program}) creates a pool while it is imported" in last
+    assert "put what creates the pool under `if __name__ == '__main__':`" in last
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_a_program_may_be_prepared_for_what_it_cannot_do_in_a_worker(
+    tmp_path: Path, method: str
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import manyhands as mh\n"
+        "try:\n"
+        f"    pool = mh.Pool(1, start_method={method!r})\n"
+        "except RuntimeError:\n"
+        "    pool = None\n"
+        "if pool is not None:\n"
+        "    print(pool.submit(abs, -3).result())\n"
+    )
+    assert tasks.run_program(str(program)) == (0, "3\n", "")
+
+
+def test_a_process_of_the_programs_own_says_itself_that_the_guard_is_missing(
+    tmp_path: Path,
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import multiprocessing\n"
+        "import manyhands as mh\n"
+        "if __name__ == '__main__':\n"
+        "    process = multiprocessing.get_context('spawn').Process(target=print)\n"
+        "    process.start()\n"
+        "    process.join()\n"
+        "    print(process.exitcode)\n"
+        "else:\n"
+        "    pool = mh.Pool(1)\n"
+    )
+    status, out, error = tasks.run_program(str(program))
+    assert (status, out) == (0, f"{os.EX_CONFIG}\n")
+    assert error.startswith("manyhands: in the new process 'SpawnProcess-1', the main module")
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize("children", ["ignored", "reaped by a handler"])
@@ -303,14 +356,19 @@ def test_a_program_may_have_its_children_reaped_otherwise(
 
 def test_the_death_of_the_process_that_forks_is_told() -> None:
     pool = mh.Pool(1, start_method="fork")
-    template = next(
-        child for child in multiprocessing.active_children() if "template" in child.name
-    )
-    pid = template.pid
-    template.kill()
-    template.join()
+    pid = pool.submit(os.getppid).result()
+    os.kill(pid, signal.SIGKILL)
+
+    def use() -> None:
+        pool.submit(abs, -7).exception()
+        pool.submit(os.getpid)
+
     with pytest.raises(mh.PoolBroken, match=f"the process {pid} that forks the workers"):
-        for _ in range(1000):
-            pool.submit(abs, -7).exception()
-            pool.submit(os.getpid)
+        tasks.until(use)
     pool.kill()
+
+
+def test_the_process_that_forks_is_none_of_the_programs_active_children() -> None:
+    with mh.Pool(1, start_method="fork") as pool:
+        assert pool.submit(abs, -7).result() == 7
+        assert not multiprocessing.active_children()

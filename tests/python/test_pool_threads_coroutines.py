@@ -52,17 +52,22 @@ def test_coroutines_run_many_at_once_on_loops_in_threads() -> None:
 
 def test_what_finds_no_room_waits_its_turn() -> None:
     running, most, order = 0, 0, []
+    go = threading.Event()
 
     async def work(number: int) -> None:
         nonlocal running, most
         running += 1
         most = max(most, running)
         order.append(number)
-        await asyncio.sleep(0)
+        while not go.is_set():
+            await asyncio.sleep(0.001)
         running -= 1
 
     with tasks.thread_pool(1, concurrency=3) as pool:
-        for future in [pool.submit(work, number) for number in range(50)]:
+        futures = [pool.submit(work, number) for number in range(50)]
+        tasks.until(lambda: most == 3)
+        go.set()
+        for future in futures:
             future.result(30)
     assert most == 3
     assert order == list(range(50))

@@ -27,6 +27,7 @@ from manyhands._engine import (
     usable_cores,
 )
 from manyhands._future import Future
+from manyhands._guard import refuse_while_importing
 
 # A worker imports this as well, with its program's main module, and seldom uses it: so what takes
 # long to import is, like `typing`, imported where it is needed.
@@ -52,6 +53,8 @@ GRACE = 5.0
 
 LAST_CALLBACKS = 1.0
 """Seconds that a callback under way may take when the interpreter ends."""
+
+_numbers = itertools.count(1)
 
 _live: weakref.WeakSet[ProcessPoolExecutor] = weakref.WeakSet()
 _finalizers: dict[int, Any] = {}
@@ -133,7 +136,7 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
         self._initargs = initargs
         self._max_tasks_per_child = max_tasks_per_child
         self._on_worker_death = on_worker_death
-        self._name = f"ProcessPoolExecutor-{id(self):x}"
+        self._name = f"ProcessPoolExecutor-{next(_numbers)}"
         self._hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = (
             weakref.WeakKeyDictionary()
         )
@@ -151,6 +154,7 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
                 raise RuntimeError("cannot schedule new futures after shutdown")
             if _interpreter_ends.is_set():
                 raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+            refuse_while_importing(self._start_method)
             if self._start_method == "forkserver":
                 from manyhands._server import warm_up
 
@@ -246,6 +250,7 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
             buffersize: Items (or chunks of them) that may be in flight.
 
         Raises:
+            TypeError: `buffersize` is no integer.
             ValueError: `chunksize` or `buffersize` is less than 1.
             TimeoutError: While iterating: the time is over.
             Exception: While iterating: what `fn` raised, at the place of its item.
@@ -257,11 +262,10 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
         """
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
-        if buffersize is not None and not isinstance(buffersize, int):
-            raise TypeError("buffersize must be an integer or None")
-        if buffersize is not None and buffersize < 1:
-            raise ValueError("buffersize must be None or > 0")
+        from manyhands._sizes import check_buffersize
         from manyhands.futures._process_map import Batches, Chunks, Singles, results
+
+        check_buffersize(buffersize)
 
         deadline = None if timeout is None else timeout + time.monotonic()
         rows: Iterator[Any] = zip(*iterables, strict=False)

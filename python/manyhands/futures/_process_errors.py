@@ -8,6 +8,7 @@ from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
 
 from manyhands import _errors
 from manyhands._errors import InitializerFailed
+from manyhands._guard import UNGUARDED, missing_guard
 
 TYPE_CHECKING = False  # as in `typing`, which takes long to import
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ class Errors:
         """A worker died, and with it the pool."""
         error = BrokenProcessPool(ABRUPTLY if submitted else UNUSABLE)
         error.add_note(f"Worker {pid} {_how(exitcode, signal)}.")
+        if exitcode == UNGUARDED:
+            error.add_note(f"So ends a worker where {missing_guard()}.")
         return error
 
     def pool_broken_unreadable(self, account: Account, submitted: bool) -> BrokenProcessPool:
