@@ -104,7 +104,7 @@ class TaskLost(BrokenProcessPool):
 
 
 class InitializerFailed(PoolBroken):
-    """The initializer ended every worker in a way that is no `Exception` (`SystemExit`, …).
+    """The initializer ended its worker in a way that is no `Exception` (`SystemExit`, …).
 
     An `Exception` of the initializer's is raised as it is, with a note.
 
@@ -113,7 +113,7 @@ class InitializerFailed(PoolBroken):
     >>> with mh.Pool(1, initializer=sys.exit, initargs=(3,)) as pool:
     ...     pool.submit(abs, -7).result()
     Traceback (most recent call last):
-    manyhands._errors.InitializerFailed: the initializer ended every worker: SystemExit(3)
+    manyhands._errors.InitializerFailed: the initializer ended its worker: SystemExit(3)
     """
 
 
@@ -239,10 +239,10 @@ def initializer_failed(account: Account, _submitted: bool) -> BaseException:
     """The initializer's own error, raised by every use of the pool from then on."""
     error = rebuild(account)
     if not isinstance(error, Exception):
-        wrapped = InitializerFailed(f"the initializer ended every worker: {error!r}")
+        wrapped = InitializerFailed(f"the initializer ended its worker: {error!r}")
         wrapped.__cause__ = error
         return wrapped
-    error.add_note("The pool's initializer failed so in every worker; the pool has ended.")
+    error.add_note("The pool's initializer failed so; the pool has ended.")
     return error
 
 

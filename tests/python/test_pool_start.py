@@ -14,6 +14,7 @@ import pytest
 
 import manyhands as mh
 import pool_tasks as tasks
+from manyhands.futures import ProcessPoolExecutor
 
 METHODS = ["forkserver", "spawn", "fork"]
 
@@ -33,12 +34,11 @@ def refuse(error: BaseException) -> None:
     raise error
 
 
-def refuse_once(path: str) -> None:
-    try:
-        Path(path).touch(exist_ok=False)
-    except FileExistsError:
-        return
-    raise ValueError("the first time")
+def refuse_except_at(path: str, *calls: int) -> None:
+    tasks.touch(path)
+    call = len(Path(path).read_text())
+    if call not in calls:
+        raise ValueError(f"at call {call}")
 
 
 def keep_shared(lock: Any, queue: Any) -> None:
@@ -145,9 +145,27 @@ def test_an_initializer_that_exits_ends_the_pool_saying_so() -> None:
             pool.submit(tasks.square, 2).result()
 
 
-def test_an_initializer_that_fails_once_is_tried_again(tmp_path: Path) -> None:
-    with mh.Pool(1, initializer=refuse_once, initargs=(str(tmp_path / "once"),)) as pool:
+@pytest.mark.parametrize("drop_in", [False, True])
+def test_an_initializer_that_raises_at_first_is_called_once(tmp_path: Path, drop_in: bool) -> None:
+    calls = tmp_path / "calls"
+    make: Any = ProcessPoolExecutor if drop_in else mh.Pool
+    with make(1, initializer=refuse_except_at, initargs=(str(calls), 0)) as pool:
+        with pytest.raises(mh.InitializerFailed if drop_in else ValueError, match="call 1"):
+            pool.submit(tasks.square, 3).result()
+    assert calls.read_text() == "x"
+
+
+@pytest.mark.parametrize("drop_in", [False, True])
+def test_a_replacements_initializer_that_raises_is_tried_again(
+    tmp_path: Path, drop_in: bool
+) -> None:
+    calls = tmp_path / "calls"
+    make: Any = ProcessPoolExecutor if drop_in else mh.Pool
+    with make(1, initializer=refuse_except_at, initargs=(str(calls), 1, 3)) as pool:
         assert pool.submit(tasks.square, 3).result() == 9
+        assert isinstance(pool.submit(tasks.leave, 3).exception(), mh.WorkerDied)
+        assert pool.submit(tasks.square, 4).result() == 16
+    assert calls.read_text() == "xxx"
 
 
 @pytest.mark.parametrize("most", [1, 5])

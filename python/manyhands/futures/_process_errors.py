@@ -91,9 +91,7 @@ class Errors:
         if self._breaks:
             error = BrokenProcessPool(ABRUPTLY if submitted else UNUSABLE)
         else:
-            error = InitializerFailed(
-                f"the initializer failed in every worker: {account[1]}: {account[2]}"
-            )
+            error = InitializerFailed(f"the initializer failed: {account[1]}: {account[2]}")
         error.__cause__ = rebuild(account)
         return error
 
