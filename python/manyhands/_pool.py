@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import itertools
-import os
-import sys
 import weakref
 from abc import ABCMeta
 from collections.abc import Callable
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from manyhands import _errors
 from manyhands._blocks import Blocks, is_escape, until_gone
+from manyhands._ends import GRACE, LAST_CALLBACKS, at_the_end, end_all
 from manyhands._engine import MAX_WORKERS, Batch, PoolBase, _stop_callbacks, usable_cores
 from manyhands._errors import PoolBroken
 from manyhands._future import Future, Hub
@@ -36,14 +35,7 @@ numbers = itertools.count(1)
 
 START_METHODS = ("forkserver", "spawn", "fork")
 
-GRACE = 5.0
-"""Seconds that workers with nothing left to do may take to exit before they are killed."""
-
-LAST_CALLBACKS = 1.0
-"""Seconds that a callback under way may take when the interpreter ends."""
-
 _live: weakref.WeakSet[Pool] = weakref.WeakSet()
-_at_exit: dict[int, Any] = {}
 
 _ending: set[Batch] = set()
 """What ends with the workers of pools that were dropped: they still end what they have."""
@@ -173,7 +165,8 @@ class Pool(PoolBase, Blocks, Mapping, concurrent.futures.Executor, metaclass=Poo
         spec = WorkerSpec.of(method, initializer, tuple(initargs), concurrency, max_tasks, by_value)
         launcher = make_launcher(method, self._name, spec)
         self._start(workers, launcher, Future, self._hubs, by_value, GRACE, _errors)
-        _remember(self)
+        _live.add(self)
+        at_the_end(100, _end_all)
 
     if TYPE_CHECKING:
         # The native method, with the type of the result.
@@ -290,26 +283,8 @@ def _check(name: str, value: object, most: int | None = None) -> None:
         raise ValueError(f"{name} must be at most {most}, not {value}")
 
 
-def _remember(pool: Pool) -> None:
-    """Pools that are still open when the interpreter ends, or a worker does, end their tasks."""
-    _live.add(pool)
-    if os.getpid() not in _at_exit:
-        # Before multiprocessing joins its children; in its children too, where atexit
-        # does not run, and where what the parent registered is forgotten.
-        from multiprocessing import util
-
-        _at_exit[os.getpid()] = util.Finalize(None, _end_all, exitpriority=100)
-
-
 def _end_all() -> None:
-    # Ctrl-C has ended the program: nobody waits for the results any more.
-    interrupted = isinstance(getattr(sys, "last_value", None), KeyboardInterrupt)
-    for pool in list(_live):
-        if pool._is_ours():
-            if interrupted:
-                pool.kill()
-            else:
-                pool.shutdown(wait=True)
+    end_all(_live, Pool.kill)
     for gone in list(_ending):
         gone.wait()
     _ending.clear()

@@ -167,7 +167,7 @@ def test_the_end_waits_for_callbacks_of_executors_that_nobody_has_any_more() -> 
     output = tasks.run("""
         import time
         from manyhands.futures import ProcessPoolExecutor
-        from manyhands.futures._process import LAST_CALLBACKS
+        from manyhands._ends import LAST_CALLBACKS
         def callback(future):
             time.sleep(2 * LAST_CALLBACKS)
             print("called back", future.result())

@@ -10,15 +10,14 @@ import concurrent.futures.process as standard
 import itertools
 import multiprocessing
 import operator
-import os
 import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from multiprocessing import util
 from types import TracebackType
 
+from manyhands._ends import GRACE, LAST_CALLBACKS, at_the_end, end_all
 from manyhands._engine import (
     MAX_WORKERS,
     PoolBase,
@@ -48,16 +47,9 @@ __all__ = ["ProcessPoolExecutor", "interpreter_ends"]
 CONCURRENCY = 16
 """Coroutines that each worker runs at once."""
 
-GRACE = 5.0
-"""Seconds that workers with nothing left to do may take to exit before they are killed."""
-
-LAST_CALLBACKS = 1.0
-"""Seconds that a callback under way may take when the interpreter ends."""
-
 _numbers = itertools.count(1)
 
 _live: weakref.WeakSet[ProcessPoolExecutor] = weakref.WeakSet()
-_finalizers: dict[int, Any] = {}
 _interpreter_ends = threading.Event()
 
 
@@ -194,7 +186,9 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
                 self._errors,
                 (self._safe_to_dynamically_spawn_children, breaks),
             )
-            _remember(self)
+            _live.add(self)
+            # After the pools. Their callbacks come first.
+            at_the_end(90, _stop_callbacks, LAST_CALLBACKS)
             self._begun = True
 
     if TYPE_CHECKING:
@@ -464,26 +458,9 @@ def interpreter_ends() -> bool:
     return _interpreter_ends.is_set()
 
 
-def _remember(executor: ProcessPoolExecutor) -> None:
-    """Executors that are open when the interpreter ends, or a worker does, end their tasks."""
-    _live.add(executor)
-    if os.getpid() not in _finalizers:
-        # After the pools, whose finalizers have a higher priority. Their callbacks come first.
-        _finalizers[os.getpid()] = util.Finalize(
-            None, _stop_callbacks, args=(LAST_CALLBACKS,), exitpriority=90
-        )
-
-
 def _end_all() -> None:
     _interpreter_ends.set()
-    # Ctrl-C has ended the program: nobody waits for the results any more.
-    interrupted = isinstance(getattr(sys, "last_value", None), KeyboardInterrupt)
-    for executor in list(_live):
-        if executor._is_ours():
-            if interrupted:
-                executor._abandon()
-            else:
-                executor.shutdown(wait=True)
+    interrupted = end_all(_live, ProcessPoolExecutor._abandon)
     workers = sys.modules.get("manyhands.futures._workers")
     if workers is not None:
         workers.wait_for_dropped()
