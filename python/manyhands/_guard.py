@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["UNGUARDED", "Unguarded", "missing_guard", "refuse_while_importing"]
 
-UNGUARDED = os.EX_CONFIG
-"""The exit status of a process whose main module creates a pool as it is imported."""
+UNGUARDED = 113
+"""The exit status of a process whose main module creates a pool as it is imported: one that a
+program's own code is not likely to exit with.
+"""
 
 OURS = ("manyhands-", "ProcessPoolExecutor-")
 """How the names of workers begin whose pool the program has not named."""
