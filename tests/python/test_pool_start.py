@@ -5,8 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ import pytest
 
 import manyhands as mh
 import pool_tasks as tasks
+from manyhands._launch_fork import Nursery
+from manyhands._spec import WorkerSpec
 
 METHODS = ["forkserver", "spawn", "fork"]
 
@@ -314,3 +318,33 @@ def test_the_death_of_the_process_that_forks_is_told() -> None:
             pool.submit(abs, -7).exception()
             pool.submit(os.getpid)
     pool.kill()
+
+
+@pytest.fixture
+def nursery() -> Iterator[Nursery]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield Nursery("test", theirs, WorkerSpec(None, (), 1, None, False, False), None)
+
+
+def test_a_worker_forked_ahead_may_die_before_its_seat_comes(nursery: Nursery) -> None:
+    nursery.prepare()
+    assert nursery.waiting is not None
+    waiting = nursery.waiting.process.pid
+    os.kill(waiting, signal.SIGKILL)
+    tasks.until(lambda: not tasks.alive(waiting), "that it is dead")
+    with open(os.devnull) as no_seat:
+        worker = nursery.start(0, no_seat.fileno())
+    assert worker.process.pid != waiting
+    worker.process.join()
+    assert worker.process.exitcode == 1  # as for a seat of a pool that has ended meanwhile
+    worker.end()
+    assert not Path(f"/proc/{waiting}").exists()
+
+
+def test_a_worker_forked_ahead_is_not_left_behind(nursery: Nursery) -> None:
+    nursery.prepare()
+    assert nursery.waiting is not None
+    waiting = nursery.waiting.process.pid
+    nursery.close()
+    assert not Path(f"/proc/{waiting}").exists()

@@ -106,7 +106,9 @@ class Batches(Chunks):
             return executor._submit_batch(self._fn, chunk, self._one)
         except Exception as error:
             executor._accepts()
-            return executor._errors.refused(error)
+            from manyhands.futures._process_errors import refused
+
+            return refused(error)
 
     @staticmethod
     def take(ended: Any, left: float | None) -> Any:
