@@ -16,6 +16,7 @@ import socket
 import struct
 
 from manyhands import _worker
+from manyhands._pickling import note_fork
 from manyhands._server import signal_mask, workers_mask
 from manyhands._spec import Handover, WorkerSpec
 
@@ -41,6 +42,7 @@ class ForkLauncher:
     def __init__(self, name: str, spec: WorkerSpec) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._exits: dict[int, int] = {}
+        note_fork()
         context = multiprocessing.get_context("fork")
         self._template = context.Process(
             target=_template, args=(theirs, self._socket, name, spec), name=f"{name}-template"

@@ -267,6 +267,65 @@ def test_programs_may_define_their_functions_wherever_they_stand(
     assert (status, out, error) == (0, "[0, 3, 6, 9]\n15 3\n", "")
 
 
+WHEREVER = """
+import functools, sys
+import manyhands as mh
+
+def top():
+    return "top"
+
+def loud(function):
+    @functools.wraps(function)
+    def call():
+        return function().upper()
+    return call
+
+@loud
+def decorated():
+    return "decorated"
+
+if sys.argv[1:]:
+    def conditional():
+        return "conditional"
+
+class Box:
+    @staticmethod
+    def method():
+        return "method"
+
+pool = mh.Pool(1, start_method=sys.argv[1]) if __name__ == "__main__" else None
+
+def later():
+    return "later"
+
+if __name__ == "__main__":
+    def guarded():
+        return "guarded"
+
+    def local():
+        def inside():
+            return "inside"
+        return inside
+
+    with pool:
+        print(pool.submit(top).result(), "cloudpickle" in sys.modules)
+        for function in (decorated, conditional, Box.method, later, guarded, local()):
+            print(pool.submit(function).result())
+"""
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_functions_of_the_main_module_need_not_be_known_to_workers(
+    tmp_path: Path, method: str
+) -> None:
+    """What is there by name is not shipped by value, which takes cloudpickle."""
+    program = tmp_path / "program.py"
+    program.write_text(WHEREVER)
+    names = "DECORATED conditional method later guarded inside"
+    wanted = "top False\n" + "".join(f"{name}\n" for name in names.split())
+    assert tasks.run_program(str(program), method) == (0, wanted, "")
+
+
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])
 def test_a_program_without_main_guard_is_told_what_to_do(tmp_path: Path, method: str) -> None:
     program = tmp_path / "program.py"
