@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import cache_from_source, find_spec
 from pathlib import Path
 
 from isolate import Outcome, become_subreaper, measure
@@ -94,8 +95,23 @@ def schedule(
                 yield turn, name, fitting[(index + turn) % len(fitting)]
 
 
-def main() -> int:
+def is_compiled(package: str) -> bool:
+    """Has somebody compiled the package's modules to bytecode?"""
+    spec = find_spec(package)
+    return (
+        spec is not None
+        and spec.origin is not None
+        and Path(cache_from_source(spec.origin)).exists()
+    )
+
+
+def main() -> int | str:
     options = parse_options()
+    if not is_compiled("manyhands"):
+        return (
+            "manyhands has no bytecode here, as any package has once it is installed, so each "
+            "import would compile it: `make bench` sees to that"
+        )
     become_subreaper()
     systems = chosen_systems(options)
     effort = Effort(workers=options.workers)

@@ -3,20 +3,25 @@
 A worker sends an account: the pickled exception if it can be pickled, and always its type's name,
 its text and its traceback as text. The caller gets the exception itself, with the worker's
 traceback as its cause; where it cannot be rebuilt, a `RemoteError` that says all of this.
+
+They are a `concurrent.futures.process.BrokenProcessPool` for whoever knows that class: it becomes
+their base when somebody imports it. That import takes as long as all that a pool needs, and fails
+once the interpreter has begun to end.
 """
 
 from __future__ import annotations
 
 import pickle
 import signal as signals
-from concurrent.futures import CancelledError
-from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
+from concurrent.futures import BrokenExecutor, CancelledError
 
 from manyhands._guard import UNGUARDED, missing_guard
+from manyhands._watch import when_imported
 
 TYPE_CHECKING = False  # as in `typing`, which takes long to import
 if TYPE_CHECKING:
-    pass
+    from concurrent.futures.process import BrokenProcessPool as BrokenExecutor
+    from types import ModuleType
 
 __all__ = [
     "InitializerFailed",
@@ -30,7 +35,15 @@ __all__ = [
 Account = tuple[bytes | None, str, str, str]
 
 
-class RemoteTraceback(_RemoteTraceback):
+class BrokenProcessPool(BrokenExecutor):
+    """The standard library's of that name, or its place."""
+
+
+class _Cause(Exception):
+    """The place of the standard library's `_RemoteTraceback`."""
+
+
+class RemoteTraceback(_Cause):
     """The traceback of an exception as text, from the worker where it was raised.
 
     It is the `__cause__` of an exception that came from a worker, so that Python shows both.
@@ -46,6 +59,9 @@ class RemoteTraceback(_RemoteTraceback):
     >>> isinstance(error.__cause__, mh.RemoteTraceback)
     True
     """
+
+    def __init__(self, tb: str) -> None:
+        self.tb = tb
 
     def __str__(self) -> str:
         return f'\n"""\n{self.tb}"""'
@@ -183,6 +199,15 @@ class WorkerDied(BrokenProcessPool):
         return f"worker {self.pid} {end} while it ran {self.task} ({self.seconds:.3g} s)"
 
 
+def _be_of(standard: ModuleType) -> None:
+    """From now on they are what the standard library has for the same."""
+    BrokenProcessPool.__bases__ = (standard.BrokenProcessPool,)
+    RemoteTraceback.__bases__ = (standard._RemoteTraceback,)
+
+
+when_imported("concurrent.futures.process", _be_of)
+
+
 def describe(error: BaseException) -> bytes:
     """An exception's account of itself, in the worker. Does not fail, whatever the exception."""
     import traceback
@@ -219,7 +244,7 @@ def _dumps(error: BaseException) -> bytes | None:
 def rebuild(account: Account) -> BaseException:
     """The exception that an account tells of, in the caller."""
     pickled, name, message, text = account
-    cause = RemoteTraceback(text)  # type: ignore[arg-type]  # typeshed has it wrong
+    cause = RemoteTraceback(text)
     if pickled is not None:
         try:
             error = pickle.loads(pickled)

@@ -67,6 +67,7 @@ class ContextLauncher:
         self._name = name
         self._spec = spec
         self._mask = workers_mask()
+        self._main_file = _main_file()
 
     def launch(self, worker: int, fd: int) -> Child:
         try:
@@ -76,7 +77,7 @@ class ContextLauncher:
                 name=f"{self._name}-{worker}",
             )
             start_resource_tracker(self._mask)
-            with signal_mask(self._mask), _main_without_file():
+            with signal_mask(self._mask), _main_with_file(self._main_file):
                 process.start()
         finally:
             os.close(fd)
@@ -86,21 +87,38 @@ class ContextLauncher:
         """Nothing is held."""
 
 
-@contextmanager
-def _main_without_file() -> Iterator[None]:
-    """A program read from standard input has no file that a worker could import, though its
-    main module names one (`<stdin>`), which multiprocessing would look for.
+def _main_file() -> str | None:
+    """The file that a worker has to import for the main module.
+
+    A program read from standard input has none, though its main module names one (`<stdin>`), which
+    multiprocessing would look for.
     """
-    main = sys.modules.get("__main__")
-    file = getattr(main, "__file__", None)
-    if main is None or file is None or not file.startswith("<"):
+    file: str | None = getattr(sys.modules.get("__main__"), "__file__", None)
+    return None if file is None or file.startswith("<") else file
+
+
+@contextmanager
+def _main_with_file(file: str | None) -> Iterator[None]:
+    """That of the time when the pool was made: the interpreter takes it away when the program has
+    come to its end, and workers are still started then.
+    """
+    main: Any = sys.modules.get("__main__")
+    found = vars(main).get("__file__") if main is not None else None
+    if main is None or found == file:
         yield
         return
-    del main.__file__
+    _set_file(main, file)
     try:
         yield
     finally:
+        _set_file(main, found)
+
+
+def _set_file(main: Any, file: str | None) -> None:
+    if file is not None:
         main.__file__ = file
+    elif "__file__" in vars(main):
+        del main.__file__
 
 
 class ContextChild:

@@ -1,16 +1,22 @@
-"""Workers by fork, from a template process that is forked when the pool is made."""
+"""Workers by fork, from a template process that is forked when the pool is made.
+
+The template forks the first worker before it is asked, while the pool is still being made: it has
+only to be told its seat.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import multiprocessing
 import os
+import select
 import signal
 import socket
 import struct
-from multiprocessing import connection
 
 from manyhands import _worker
+from manyhands._pickling import note_fork
 from manyhands._server import signal_mask, workers_mask
 from manyhands._spec import Handover, WorkerSpec
 
@@ -36,6 +42,7 @@ class ForkLauncher:
     def __init__(self, name: str, spec: WorkerSpec) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._exits: dict[int, int] = {}
+        note_fork()
         context = multiprocessing.get_context("fork")
         self._template = context.Process(
             target=_template, args=(theirs, self._socket, name, spec), name=f"{name}-template"
@@ -51,7 +58,7 @@ class ForkLauncher:
 
     def launch(self, worker: int, fd: int) -> Child:
         try:
-            socket.send_fds(self._socket, [_REQUEST.pack(worker)], [fd])
+            _send_seat(self._socket, worker, fd)
         except OSError as error:
             raise self._dead() from error
         finally:
@@ -82,7 +89,7 @@ class ForkLauncher:
     def _receive(self) -> tuple[int, int] | None:
         """What the template says; `None` if it has died."""
         # End of file does not come while another process holds the template's end.
-        if self._socket not in connection.wait([self._socket, self._template.sentinel]):
+        if self._socket.fileno() not in _readable(self._socket.fileno(), self._template.sentinel):
             return None
         try:
             message = self._socket.recv(_REPLY.size)
@@ -125,6 +132,20 @@ class TemplateChild:
         return self._launcher.reap(self.pid)
 
 
+def _send_seat(to: socket.socket, worker: int, fd: int) -> None:
+    """Asks for a worker with that number and seat. No SIGPIPE, whose effect is the program's."""
+    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", fd))
+    to.sendmsg([_REQUEST.pack(worker)], [rights], socket.MSG_NOSIGNAL)
+
+
+def _readable(*descriptors: int) -> list[int]:
+    """Waits until there is something to read from one of them, or it has ended; those."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return [found for found, _ in poll.poll()]
+
+
 def _template(
     requests: socket.socket, parents_end: socket.socket, name: str, spec: WorkerSpec
 ) -> None:
@@ -136,13 +157,14 @@ def _template(
     parents_end.close()
     # End of file does not come while another child of the parent holds its end open.
     parent = os.pidfd_open(os.getppid())
-    context = multiprocessing.get_context("fork")
     # Ends as its owner's child; its own children are workers, which may have pools of their own.
     # By pidfd: a process that a worker has forked holds the pipe by which multiprocessing sees the
     # worker's end.
     children: dict[int, Any] = {}
+    nursery = Nursery(name, requests, spec, on_child)
+    nursery.prepare()
     while True:
-        ready = connection.wait([requests, parent, *children])
+        ready = _readable(requests.fileno(), parent, *children)
         if parent in ready:
             os._exit(1)
         for ended in [found for found in ready if found in children]:
@@ -153,43 +175,133 @@ def _template(
             requests.send(_REPLY.pack(process.pid, _UNKNOWN if code is None else code))
             if code is not None:
                 process.close()
-        if requests not in ready:
+        if requests.fileno() not in ready:
             continue
         message, descriptors, _, _ = socket.recv_fds(requests, _REQUEST.size, 1)
         if not message:
+            nursery.close()
             if children:
                 # The parent has died, and they with this process; one that is stopped could not
                 # be waited for.
                 os._exit(1)
             return
         (worker,) = _REQUEST.unpack(message)
-        process = context.Process(
-            target=_forked,
-            args=(Handover(descriptors[0]), requests, spec, on_child),
-            name=f"{name}-{worker}",
-        )
         try:
-            with signal_mask(workers_mask()):
-                process.start()
+            started = nursery.start(worker, descriptors[0])
         except OSError as error:
             requests.send(_REPLY.pack(error.errno or errno.EAGAIN, _NOT_STARTED))
             continue
         finally:
             os.close(descriptors[0])
+        children[started.pidfd] = started.process
+        requests.send(_REPLY.pack(started.process.pid, _STARTED))
+
+
+class Forked:
+    """A process that was forked.
+
+    Attributes:
+        process: The `multiprocessing.Process`.
+        pidfd: Readable when it has ended.
+    """
+
+    def __init__(self, process: Any, pidfd: int) -> None:
+        self.process = process
+        self.pidfd = pidfd
+
+    def end(self) -> None:
+        """Kills it, and leaves nothing of it."""
+        os.close(self.pidfd)
+        self.process.kill()
+        self.process.join()
+        self.process.close()
+
+
+class Nursery:
+    """Where the template forks workers; one it may fork before there is a seat for it.
+
+    Attributes:
+        waiting: That one.
+    """
+
+    def __init__(self, name: str, requests: socket.socket, spec: WorkerSpec, on_child: Any) -> None:
+        self.waiting: Forked | None = None
+        self._name = name
+        self._requests = requests
+        self._spec = spec
+        self._on_child = on_child
+        self._context = multiprocessing.get_context("fork")
+        # By the first the waiting worker is told its seat, by the second it is told.
+        self._seat, self._seats = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+    def prepare(self) -> None:
+        """Forks a worker that waits for its seat. If it cannot be, the next request will tell."""
+        with contextlib.suppress(OSError):
+            self.waiting = self._fork(_forked_ahead)
+        self._seats.close()
+
+    def start(self, worker: int, fd: int) -> Forked:
+        """A worker that takes its seat through `fd`, which stays the caller's.
+
+        Raises:
+            OSError: The system gives no process, or no descriptor.
+        """
+        waiting, self.waiting = self.waiting, None
+        if waiting is not None:
+            try:
+                _send_seat(self._seat, worker, fd)
+            except OSError:  # it has been killed
+                waiting.end()
+            else:
+                return waiting
+            finally:
+                self._seat.close()
+        return self._fork(_forked, Handover(fd), worker)
+
+    def close(self) -> None:
+        """No seat will come for the one that waits."""
+        self._seat.close()
+        if self.waiting is not None:
+            self.waiting.end()
+
+    def _fork(self, run: Any, *args: Any) -> Forked:
+        process = self._context.Process(target=run, args=(self, *args))
+        with signal_mask(workers_mask()):
+            process.start()
         pid = process.pid
         assert pid is not None, "it has been started"
         try:
-            children[os.pidfd_open(pid)] = process
-        except OSError as error:
+            return Forked(process, os.pidfd_open(pid))
+        except OSError:
             process.kill()
             process.join()
-            requests.send(_REPLY.pack(error.errno or errno.EMFILE, _NOT_STARTED))
-            continue
-        requests.send(_REPLY.pack(pid, _STARTED))
+            raise
+
+    def wait(self) -> tuple[int, Handover] | None:
+        """In a process that was forked ahead: its number and seat; `None` if none will come."""
+        self._seat.close()
+        message, descriptors, _, _ = socket.recv_fds(self._seats, _REQUEST.size, 1)
+        self._seats.close()
+        if not message:
+            return None
+        (worker,) = _REQUEST.unpack(message)
+        return worker, Handover(descriptors[0])
+
+    def leave(self, worker: int) -> WorkerSpec:
+        """In a new process: it is that worker, and has nothing of the template's."""
+        multiprocessing.current_process().name = f"{self._name}-{worker}"
+        self._requests.close()
+        if self._on_child is not None:  # or it is no handler that Python could set
+            signal.signal(signal.SIGCHLD, self._on_child)
+        return self._spec
 
 
-def _forked(control: Handover, requests: socket.socket, spec: WorkerSpec, on_child: Any) -> None:
-    requests.close()
-    if on_child is not None:  # or it is no handler that Python could set
-        signal.signal(signal.SIGCHLD, on_child)
-    _worker.main(control, spec)
+def _forked(nursery: Nursery, control: Handover, worker: int) -> None:
+    _worker.main(control, nursery.leave(worker))
+
+
+def _forked_ahead(nursery: Nursery) -> None:
+    told = nursery.wait()
+    if told is not None:
+        worker, control = told
+        _forked(nursery, control, worker)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-__all__ = ["define", "dumps_by_value", "main_is_importable"]
+__all__ = ["define", "dumps_by_value", "main_is_importable", "note_fork"]
 
 CO_COROUTINE = 0x80
 """The flag of a coroutine function's code (see the `inspect` module's documentation)."""
@@ -81,7 +81,7 @@ def define(fn: Callable[..., Any], main_by_value: bool) -> tuple[bytes, bool, st
         raise TypeError(f"the first argument must be callable, not {type(fn).__name__}: {fn!r}")
     name = name_of(fn)
     try:
-        if not main_by_value and _is_plain_function_of_main(fn):
+        if not main_by_value and _is_plain_function_of_main(fn) and not _is_at_top_level(fn):
             pickled = _define_both_ways(fn)
         else:
             pickled = dumps(fn, None, main_by_value)
@@ -129,8 +129,38 @@ MOST_BY_VALUE = 1 << 20
 """Bytes that a function of the main module may have by value, with the globals that it uses."""
 
 
+_at_forks: list[frozenset[str]] = []
+"""The names that the main module had when the first template was forked."""
+
+
+def note_fork() -> None:
+    """A template is about to be forked: what the main module has not, its workers will not have."""
+    main = sys.modules.get("__main__")
+    if main is not None and not _at_forks:
+        _at_forks.append(frozenset(vars(main)))
+
+
 def _is_plain_function_of_main(fn: Callable[..., Any]) -> bool:
     return isinstance(fn, FunctionType) and fn.__module__ == "__main__"
+
+
+def _is_at_top_level(fn: Callable[..., Any]) -> bool:
+    """Does every worker's main module have it?
+
+    So it is if its source begins in the first column, and no template was forked before it was
+    there. To know this saves most programs cloudpickle, which takes longer to import than the rest
+    of a pool's start.
+    """
+    assert isinstance(fn, FunctionType), "a plain function"
+    code, main = fn.__code__, sys.modules.get("__main__")
+    if main is None or code.co_filename != getattr(main, "__file__", None):
+        return False
+    if any(fn.__qualname__ not in names for names in _at_forks):
+        return False
+    import linecache
+
+    line = linecache.getline(code.co_filename, code.co_firstlineno, vars(main))
+    return line != "" and not line[0].isspace()
 
 
 def _define_both_ways(fn: Callable[..., Any]) -> bytes:

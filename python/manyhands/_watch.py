@@ -1,7 +1,7 @@
 """Being told when a module is imported, without importing it.
 
 A finder on `sys.meta_path` that finds nothing by itself: for the modules that are watched it asks
-the other finders, and adds a call to what executes the module. Every other import passes by at
+the finders after it, and adds a call to what executes the module. Every other import passes by at
 the price of one look into a dictionary.
 """
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-__all__ = ["Watch"]
+__all__ = ["Watch", "when_imported"]
 
 
 class Watch:
@@ -42,12 +42,17 @@ class Watch:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """What the other finders find, with a loader that tells."""
+        """What the finders after it find, with a loader that tells. Of those before it, some may
+        be asking.
+        """
         if name not in self._names:
             return None
-        for finder in list(sys.meta_path):
+        finders = list(sys.meta_path)
+        if self not in finders:
+            return None
+        for finder in finders[finders.index(self) + 1 :]:
             find_spec = getattr(finder, "find_spec", None)  # which the oldest kind does not have
-            if finder is self or find_spec is None:
+            if find_spec is None:
                 continue
             spec: ModuleSpec | None = find_spec(name, path, target)
             if spec is not None:
@@ -74,3 +79,19 @@ class _Teller:
             module.__spec__.loader = self._loader
         self._loader.exec_module(module)
         self._imported(module)
+
+
+def when_imported(name: str, then: Callable[[ModuleType], None]) -> None:
+    """Calls `then(module)`: now if that module is imported already, else when somebody does."""
+
+    def imported(module: ModuleType) -> None:
+        watch.stop()
+        then(module)
+
+    watch = Watch([name], imported)
+    watch.start()
+    if name in sys.modules:
+        from importlib import import_module
+
+        # It waits where another thread is still at it.
+        imported(import_module(name))

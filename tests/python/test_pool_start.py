@@ -5,8 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ import pytest
 import manyhands as mh
 import pool_tasks as tasks
 from manyhands._guard import UNGUARDED as UNGUARDED_STATUS
+from manyhands._launch_fork import Nursery
+from manyhands._spec import WorkerSpec
 from manyhands.futures import ProcessPoolExecutor
 
 METHODS = ["forkserver", "spawn", "fork"]
@@ -282,6 +286,65 @@ def test_programs_may_define_their_functions_wherever_they_stand(
     assert (status, out, error) == (0, "[0, 3, 6, 9]\n15 3\n", "")
 
 
+WHEREVER = """
+import functools, sys
+import manyhands as mh
+
+def top():
+    return "top"
+
+def loud(function):
+    @functools.wraps(function)
+    def call():
+        return function().upper()
+    return call
+
+@loud
+def decorated():
+    return "decorated"
+
+if sys.argv[1:]:
+    def conditional():
+        return "conditional"
+
+class Box:
+    @staticmethod
+    def method():
+        return "method"
+
+pool = mh.Pool(1, start_method=sys.argv[1]) if __name__ == "__main__" else None
+
+def later():
+    return "later"
+
+if __name__ == "__main__":
+    def guarded():
+        return "guarded"
+
+    def local():
+        def inside():
+            return "inside"
+        return inside
+
+    with pool:
+        print(pool.submit(top).result(), "cloudpickle" in sys.modules)
+        for function in (decorated, conditional, Box.method, later, guarded, local()):
+            print(pool.submit(function).result())
+"""
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_functions_of_the_main_module_need_not_be_known_to_workers(
+    tmp_path: Path, method: str
+) -> None:
+    """What is there by name is not shipped by value, which takes cloudpickle."""
+    program = tmp_path / "program.py"
+    program.write_text(WHEREVER)
+    names = "DECORATED conditional method later guarded inside"
+    wanted = "top False\n" + "".join(f"{name}\n" for name in names.split())
+    assert tasks.run_program(str(program), method) == (0, wanted, "")
+
+
 UNGUARDED = {
     "Pool": "pool = manyhands.Pool(2, start_method={method!r})",
     "ProcessPoolExecutor": "pool = manyhands.futures.ProcessPoolExecutor(2, context)",
@@ -391,3 +454,33 @@ def test_the_process_that_forks_is_none_of_the_programs_active_children() -> Non
     with mh.Pool(1, start_method="fork") as pool:
         assert pool.submit(abs, -7).result() == 7
         assert not multiprocessing.active_children()
+
+
+@pytest.fixture
+def nursery() -> Iterator[Nursery]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield Nursery("test", theirs, WorkerSpec(None, (), 1, None, False, False), None)
+
+
+def test_a_worker_forked_ahead_may_die_before_its_seat_comes(nursery: Nursery) -> None:
+    nursery.prepare()
+    assert nursery.waiting is not None
+    waiting = nursery.waiting.process.pid
+    os.kill(waiting, signal.SIGKILL)
+    tasks.until(lambda: not tasks.alive(waiting), "that it is dead")
+    with open(os.devnull) as no_seat:
+        worker = nursery.start(0, no_seat.fileno())
+    assert worker.process.pid != waiting
+    worker.process.join()
+    assert worker.process.exitcode == 1  # as for a seat of a pool that has ended meanwhile
+    worker.end()
+    assert not Path(f"/proc/{waiting}").exists()
+
+
+def test_a_worker_forked_ahead_is_not_left_behind(nursery: Nursery) -> None:
+    nursery.prepare()
+    assert nursery.waiting is not None
+    waiting = nursery.waiting.process.pid
+    nursery.close()
+    assert not Path(f"/proc/{waiting}").exists()

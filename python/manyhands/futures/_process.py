@@ -1,12 +1,12 @@
 """`ProcessPoolExecutor`: the standard library's, on this package's pool.
 
-The standard class is a base, so that `isinstance` holds; none of its code runs. Its private
-attributes that programs look at are here too.
+The standard class becomes a base as soon as somebody has imported it, so that `isinstance` holds;
+none of its code runs, and to import it takes as long as all the rest. Its private attributes that
+programs look at are here too.
 """
 
 from __future__ import annotations
 
-import concurrent.futures.process as standard
 import itertools
 import multiprocessing
 import operator
@@ -27,6 +27,7 @@ from manyhands._engine import (
 )
 from manyhands._future import Future
 from manyhands._guard import refuse_while_importing
+from manyhands._watch import when_imported
 
 # A worker imports this as well, with its program's main module, and seldom uses it: so what takes
 # long to import is, like `typing`, imported where it is needed.
@@ -34,6 +35,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Coroutine
+    from concurrent.futures.process import ProcessPoolExecutor as Executor
+    from types import ModuleType
     from typing import Any, Literal, ParamSpec, TypeVar, overload
 
     from manyhands._future import Hub
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
 
     P = ParamSpec("P")
     T = TypeVar("T")
+else:
+    from concurrent.futures import Executor
 
 __all__ = ["ProcessPoolExecutor", "interpreter_ends"]
 
@@ -53,7 +58,7 @@ _live: weakref.WeakSet[ProcessPoolExecutor] = weakref.WeakSet()
 _interpreter_ends = threading.Event()
 
 
-class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
+class ProcessPoolExecutor(PoolBase, Executor):
     """`concurrent.futures.ProcessPoolExecutor`, faster and hard to break.
 
     Takes what the standard class takes, and behaves as that does, but that a worker which dies
@@ -174,7 +179,6 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
             from manyhands.futures._process_errors import Errors
             from manyhands.futures._workers import Recorder
 
-            self._errors = Errors(breaks)
             self._recorder = Recorder(launcher, self._name, self._table)
             self._start(
                 self._max_workers,
@@ -183,7 +187,7 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
                 self._hubs,
                 by_value,
                 GRACE,
-                self._errors,
+                Errors(breaks),
                 (self._safe_to_dynamically_spawn_children, breaks),
             )
             _live.add(self)
@@ -324,8 +328,9 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
         >>> while not future.running():
         ...     pass
         >>> executor.terminate_workers()
-        >>> type(future.exception())
-        <class 'concurrent.futures.process.BrokenProcessPool'>
+        >>> from concurrent.futures.process import BrokenProcessPool
+        >>> isinstance(future.exception(), BrokenProcessPool)
+        True
         """
         self._end_workers("terminate")
 
@@ -428,6 +433,14 @@ class ProcessPoolExecutor(PoolBase, standard.ProcessPoolExecutor):
         """As many as there are tasks that have not ended."""
         outstanding = self._status()[1] if self._begun else 0
         return dict.fromkeys(range(outstanding))
+
+
+def _be_one_of(standard: ModuleType) -> None:
+    """From now on an executor is also a `concurrent.futures.ProcessPoolExecutor`."""
+    ProcessPoolExecutor.__bases__ = (PoolBase, standard.ProcessPoolExecutor)
+
+
+when_imported("concurrent.futures.process", _be_one_of)
 
 
 def _method(recycles: bool) -> str:

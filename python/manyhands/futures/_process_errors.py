@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
 
 from manyhands import _errors
-from manyhands._errors import InitializerFailed
+from manyhands._errors import BrokenProcessPool, InitializerFailed, RemoteTraceback
 from manyhands._guard import UNGUARDED, missing_guard
 
 TYPE_CHECKING = False  # as in `typing`, which takes long to import
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from manyhands._errors import Account
 
-__all__ = ["Errors", "rebuild"]
+__all__ = ["Errors", "rebuild", "refused"]
 
 ABRUPTLY = (
     "A process in the process pool was terminated abruptly while the future was running or pending."
@@ -24,17 +24,41 @@ ABRUPTLY = (
 UNUSABLE = "A child process terminated abruptly, the process pool is not usable anymore"
 
 
-def _cause(text: str) -> _RemoteTraceback:
-    return _RemoteTraceback(f'\n"""\n{text}"""')  # type: ignore[arg-type]  # typeshed has it wrong
+def _standard(name: str) -> Any:
+    """A class of the standard library, if anybody has imported it to ask for; else `None`."""
+    return getattr(sys.modules.get("concurrent.futures.process"), name, None)
+
+
+def _cause(text: str) -> Exception:
+    kind = _standard("_RemoteTraceback")
+    cause: Exception = RemoteTraceback(text) if kind is None else kind(f'\n"""\n{text}"""')
+    return cause
+
+
+def _broken(text: str) -> BrokenProcessPool:
+    kind = _standard("BrokenProcessPool")
+    error: BrokenProcessPool = (BrokenProcessPool if kind is None else kind)(text)
+    return error
 
 
 def rebuild(account: Account) -> BaseException:
     """The exception that an account tells of, with a cause as the standard library has it."""
     error = _errors.rebuild(account)
     cause = error.__cause__
-    if isinstance(cause, _errors.RemoteTraceback):
+    if isinstance(cause, RemoteTraceback):
         BaseException.__setattr__(error, "__cause__", _cause(cause.tb))
     return error
+
+
+def refused(error: BaseException) -> Future[Any]:
+    """A task could not be shipped: its own future says so."""
+    text = "".join(traceback.format_exception(error))
+    # The frames hold what was submitted.
+    error.__traceback__ = None
+    BaseException.__setattr__(error, "__cause__", _cause(text))
+    future: Future[Any] = Future()
+    future.set_exception(error)
+    return future
 
 
 def _how(exitcode: int | None, signal: int | None) -> str:
@@ -52,6 +76,7 @@ class Errors:
         self._breaks = breaks
 
     rebuild = staticmethod(rebuild)
+    refused = staticmethod(refused)
     describe = staticmethod(_errors.describe)
     worker_died = staticmethod(_errors.worker_died)
     task_lost = staticmethod(_errors.task_lost)
@@ -59,21 +84,11 @@ class Errors:
     pool_broken_board = staticmethod(_errors.pool_broken_board)
     cancelled = staticmethod(_errors.cancelled)
 
-    def refused(self, error: BaseException) -> Future[Any]:
-        """A task could not be shipped: its own future says so."""
-        text = "".join(traceback.format_exception(error))
-        # The frames hold what was submitted.
-        error.__traceback__ = None
-        BaseException.__setattr__(error, "__cause__", _cause(text))
-        future: Future[Any] = Future()
-        future.set_exception(error)
-        return future
-
     def pool_broken_by_death(
         self, pid: int, exitcode: int | None, signal: int | None, submitted: bool
     ) -> BrokenProcessPool:
         """A worker died, and with it the pool."""
-        error = BrokenProcessPool(ABRUPTLY if submitted else UNUSABLE)
+        error = _broken(ABRUPTLY if submitted else UNUSABLE)
         error.add_note(f"Worker {pid} {_how(exitcode, signal)}.")
         if exitcode == UNGUARDED:
             error.add_note(f"So ends a worker where {missing_guard()}.")
@@ -81,7 +96,7 @@ class Errors:
 
     def pool_broken_unreadable(self, account: Account, submitted: bool) -> BrokenProcessPool:
         """A result could not be unpickled, and the pool broke for it."""
-        error = BrokenProcessPool(ABRUPTLY if submitted else UNUSABLE)
+        error = _broken(ABRUPTLY if submitted else UNUSABLE)
         error.__cause__ = _cause(account[3])
         return error
 
@@ -89,7 +104,7 @@ class Errors:
         """The initializer failed; a worker has logged how."""
         error: BrokenProcessPool
         if self._breaks:
-            error = BrokenProcessPool(ABRUPTLY if submitted else UNUSABLE)
+            error = _broken(ABRUPTLY if submitted else UNUSABLE)
         else:
             error = InitializerFailed(f"the initializer failed: {account[1]}: {account[2]}")
         error.__cause__ = rebuild(account)
@@ -97,7 +112,7 @@ class Errors:
 
     def pool_killed(self, submitted: bool) -> BrokenProcessPool:
         """The pool was ended by force."""
-        return BrokenProcessPool(ABRUPTLY if submitted else UNUSABLE)
+        return _broken(ABRUPTLY if submitted else UNUSABLE)
 
     def pool_shut_down(self) -> RuntimeError:
         """A task came after the end."""

@@ -108,7 +108,9 @@ class Batches(Chunks):
             return executor._submit_batch(self._fn, chunk, self._one)
         except Exception as error:
             executor._accepts()
-            return executor._errors.refused(error)
+            from manyhands.futures._process_errors import refused
+
+            return refused(error)
 
     def take(self, ended: Any, left: float | None) -> Any:
         """The results of one batch, to be iterated."""
