@@ -64,7 +64,7 @@ def worker(text):
         time.sleep(0.005)
     return os.getpid()
 
-def after_the_other(text):
+def second_first(text):
     if text == "second":
         open("first", "w").close()
     else:
@@ -245,7 +245,7 @@ class TestResults:
         assert command.map("jobs:nap", "0.5", "0.1", "0").lines == ["0.5", "0.1", "0"]
 
     def test_unordered_results_come_as_they_are_completed(self, command: Command) -> None:
-        ran = command.map("jobs:after_the_other", "--unordered", "first", "second")
+        ran = command.map("jobs:second_first", "--unordered", "first", "second")
         assert ran.lines == ["second", "first"]
 
     def test_with_input_each_result_carries_its_input(self, command: Command) -> None:
