@@ -4,47 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import itertools
 import threading
 import time
-import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvloop
 
 import manyhands as mh
 import pool_tasks as tasks
-
-Run = Callable[[Coroutine[Any, Any, Any]], Any]
-
-# The first loop opens libuv's own pipe for signals, which stays open for ever.
-uvloop.new_event_loop().close()
+from event_loops import Run, runs
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
 def run(request: pytest.FixtureRequest) -> Iterator[Run]:
     """Runs a coroutine on a fresh event loop."""
-
-    loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
-
-    def run(main: Coroutine[Any, Any, Any]) -> Any:
-        factory = uvloop.new_event_loop if request.param == "uvloop" else None
-        with asyncio.Runner(loop_factory=factory) as runner:
-            loops.append(weakref.ref(runner.get_loop()))
-            return runner.run(main)
-
-    yield run
-
-    def are_gone() -> bool:
-        gc.collect()
-        return all(loop() is None for loop in loops)
-
-    # (A thread that has just woken one may still hold it.)
-    tasks.until(are_gone, "that the pool keeps no loop alive")
+    yield from runs(request.param)
 
 
 async def arange(end: int | None, pause: float | None = None) -> AsyncIterator[int]:
