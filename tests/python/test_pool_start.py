@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 import manyhands as mh
 import pool_tasks as tasks
 from manyhands._guard import UNGUARDED as UNGUARDED_STATUS
-from manyhands._launch_fork import Nursery
+from manyhands._launch_fork import Nursery, TemplateChild
 from manyhands._spec import WorkerSpec
 from manyhands.futures import ProcessPoolExecutor
 
@@ -156,6 +157,23 @@ def test_an_initializer_that_raises_at_first_is_called_once(tmp_path: Path, drop
     make: Any = ProcessPoolExecutor if drop_in else mh.Pool
     with make(1, initializer=refuse_except_at, initargs=(str(calls), 0)) as pool:
         with pytest.raises(mh.InitializerFailed if drop_in else ValueError, match="call 1"):
+            pool.submit(tasks.square, 3).result()
+    assert calls.read_text() == "x"
+
+
+def test_what_a_worker_said_is_heard_though_it_ended_before_its_launch_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(*args: Any) -> TemplateChild:
+        time.sleep(0.3)
+        return TemplateChild(*args)
+
+    monkeypatch.setattr("manyhands._launch_fork.TemplateChild", late)
+    calls = tmp_path / "calls"
+    with mh.Pool(
+        1, start_method="fork", initializer=refuse_except_at, initargs=(str(calls), 0)
+    ) as pool:
+        with pytest.raises(ValueError, match="call 1"):
             pool.submit(tasks.square, 3).result()
     assert calls.read_text() == "x"
 

@@ -145,6 +145,8 @@ impl Supervisor {
 
     /// A worker's process has exited and how is known: recovers its tasks, replaces it.
     pub(super) fn bury(&mut self, worker: usize, exit: Exit) {
+        // One that was gone as soon as it was known has not been listened to.
+        self.listen(worker);
         let seat = &mut self.seats[worker];
         let Worker::Reaping { pid } = std::mem::replace(&mut seat.worker, Worker::Vacant) else {
             return;
