@@ -15,6 +15,7 @@ import pickle
 import signal as signals
 from concurrent.futures import BrokenExecutor, CancelledError
 
+from manyhands._guard import UNGUARDED, missing_guard
 from manyhands._watch import when_imported
 
 TYPE_CHECKING = False  # as in `typing`, which takes long to import
@@ -119,7 +120,7 @@ class TaskLost(BrokenProcessPool):
 
 
 class InitializerFailed(PoolBroken):
-    """The initializer ended every worker in a way that is no `Exception` (`SystemExit`, …).
+    """The initializer ended its worker in a way that is no `Exception` (`SystemExit`, …).
 
     An `Exception` of the initializer's is raised as it is, with a note.
 
@@ -128,7 +129,7 @@ class InitializerFailed(PoolBroken):
     >>> with mh.Pool(1, initializer=sys.exit, initargs=(3,)) as pool:
     ...     pool.submit(abs, -7).result()
     Traceback (most recent call last):
-    manyhands._errors.InitializerFailed: the initializer ended every worker: SystemExit(3)
+    manyhands._errors.InitializerFailed: the initializer ended its worker: SystemExit(3)
     """
 
 
@@ -263,10 +264,10 @@ def initializer_failed(account: Account, _submitted: bool) -> BaseException:
     """The initializer's own error, raised by every use of the pool from then on."""
     error = rebuild(account)
     if not isinstance(error, Exception):
-        wrapped = InitializerFailed(f"the initializer ended every worker: {error!r}")
+        wrapped = InitializerFailed(f"the initializer ended its worker: {error!r}")
         wrapped.__cause__ = error
         return wrapped
-    error.add_note("The pool's initializer failed so in every worker; the pool has ended.")
+    error.add_note("The pool's initializer failed so; the pool has ended.")
     return error
 
 
@@ -279,6 +280,8 @@ def worker_died(
 
 def pool_broken_at_start(text: str, _submitted: bool) -> PoolBroken:
     """Workers could not be started."""
+    if text.endswith(f"exited with status {UNGUARDED}"):
+        return PoolBroken(f"the pool cannot start its workers: {missing_guard()}")
     return PoolBroken(
         f"the pool cannot start its workers: {text}. A worker's own error is printed on standard "
         "error. Where the initializer ends the process, so it ends here. Where the program's own "

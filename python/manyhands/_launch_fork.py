@@ -49,6 +49,9 @@ class ForkLauncher:
         )
         with signal_mask(workers_mask()):
             self._template.start()
+        # A program that joins all its active children would wait for this one for ever. It ends
+        # with the pool, or with this process, and is reaped by `close`.
+        multiprocessing.process._children.discard(self._template)  # type: ignore[attr-defined]
         theirs.close()
         # It is the program that may have it reaped by others, and then its number is another's.
         self._pid = self._template.pid
@@ -61,7 +64,10 @@ class ForkLauncher:
         finally:
             os.close(fd)
         while True:
-            number, code = self._receive()
+            reply = self._receive()
+            if reply is None:
+                raise self._dead()
+            number, code = reply
             if code == _STARTED:
                 return TemplateChild(number, self)
             if code == _NOT_STARTED:
@@ -71,25 +77,34 @@ class ForkLauncher:
     def reap(self, pid: int) -> int | None:
         """The exit status of one of the template's children, if it is known."""
         while pid not in self._exits:
-            ended, code = self._receive()
+            reply = self._receive()
+            if reply is None:
+                # Nobody else is told; the next launch says what has happened.
+                return None
+            ended, code = reply
             self._exits[ended] = code
         code = self._exits.pop(pid)
         return None if code == _UNKNOWN else code
 
-    def _receive(self) -> tuple[int, int]:
+    def _receive(self) -> tuple[int, int] | None:
+        """What the template says; `None` if it has died."""
         # End of file does not come while another process holds the template's end.
         if self._socket.fileno() not in _readable(self._socket.fileno(), self._template.sentinel):
-            raise self._dead()
-        message = self._socket.recv(_REPLY.size)
+            return None
+        try:
+            message = self._socket.recv(_REPLY.size)
+        except ConnectionResetError:
+            # It has died before it had read all that it was asked.
+            return None
         if not message:
-            raise self._dead()
+            return None
         number, code = _REPLY.unpack(message)
         return number, code
 
     def _dead(self) -> RuntimeError:
         return RuntimeError(
-            f"the process {self._pid} that forks the workers has died; was it killed as one of "
-            "`multiprocessing.active_children()`?"
+            f"the process {self._pid} that forks the workers has died; was it killed as the parent "
+            "of one?"
         )
 
     def close(self) -> None:

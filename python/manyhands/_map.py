@@ -15,6 +15,7 @@ from collections.abc import (
 )
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from manyhands._sizes import check_buffersize
 from manyhands._stream import Stream
 
 if TYPE_CHECKING:
@@ -67,8 +68,7 @@ class MapResults(Generic[R]):
             raise TypeError("map needs at least one iterable")
         if chunksize is not None and chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
-        if buffersize is not None and buffersize < 1:
-            raise ValueError("buffersize must be None or >= 1.")
+        check_buffersize(buffersize)
         for iterable in iterables:
             if not isinstance(iterable, Iterable | AsyncIterable):
                 raise TypeError(f"{type(iterable).__name__!r} object is not iterable")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
-import os
-import sys
+import itertools
 import weakref
 from abc import ABCMeta
 from collections.abc import Callable
@@ -13,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from manyhands import _errors
 from manyhands._blocks import Blocks, is_escape, until_gone
+from manyhands._ends import GRACE, LAST_CALLBACKS, at_the_end, end_all
 from manyhands._engine import MAX_WORKERS, Batch, PoolBase, _stop_callbacks, usable_cores
 from manyhands._errors import PoolBroken
 from manyhands._future import Future, Hub
+from manyhands._guard import refuse_while_importing
 from manyhands._loops import forget_loops
 from manyhands._mapping import Mapping
 from manyhands._pickling import main_is_importable
@@ -29,16 +30,12 @@ __all__ = ["Pool"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
+numbers = itertools.count(1)
+"""Of pools that have no name."""
+
 START_METHODS = ("forkserver", "spawn", "fork")
 
-GRACE = 5.0
-"""Seconds that workers with nothing left to do may take to exit before they are killed."""
-
-LAST_CALLBACKS = 1.0
-"""Seconds that a callback under way may take when the interpreter ends."""
-
 _live: weakref.WeakSet[Pool] = weakref.WeakSet()
-_at_exit: dict[int, Any] = {}
 
 _ending: set[Batch] = set()
 """What ends with the workers of pools that were dropped: they still end what they have."""
@@ -146,6 +143,7 @@ class Pool(PoolBase, Blocks, Mapping, concurrent.futures.Executor, metaclass=Poo
         if method not in START_METHODS:
             raise ValueError(f"start_method must be one of {START_METHODS}, not {method!r}")
 
+        refuse_while_importing(method)
         if method == "forkserver":
             from manyhands._server import warm_up
 
@@ -157,7 +155,7 @@ class Pool(PoolBase, Blocks, Mapping, concurrent.futures.Executor, metaclass=Poo
         self._workers = workers
         self._concurrency = concurrency
         self._start_method = method
-        self._name = name or f"manyhands-{id(self):x}"
+        self._name = name or f"manyhands-{next(numbers)}"
         self._named = name is not None
         self._hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = (
             weakref.WeakKeyDictionary()
@@ -167,7 +165,8 @@ class Pool(PoolBase, Blocks, Mapping, concurrent.futures.Executor, metaclass=Poo
         spec = WorkerSpec.of(method, initializer, tuple(initargs), concurrency, max_tasks, by_value)
         launcher = make_launcher(method, self._name, spec)
         self._start(workers, launcher, Future, self._hubs, by_value, GRACE, _errors)
-        _remember(self)
+        _live.add(self)
+        at_the_end(100, _end_all)
 
     if TYPE_CHECKING:
         # The native method, with the type of the result.
@@ -284,26 +283,8 @@ def _check(name: str, value: object, most: int | None = None) -> None:
         raise ValueError(f"{name} must be at most {most}, not {value}")
 
 
-def _remember(pool: Pool) -> None:
-    """Pools that are still open when the interpreter ends, or a worker does, end their tasks."""
-    _live.add(pool)
-    if os.getpid() not in _at_exit:
-        # Before multiprocessing joins its children; in its children too, where atexit
-        # does not run, and where what the parent registered is forgotten.
-        from multiprocessing import util
-
-        _at_exit[os.getpid()] = util.Finalize(None, _end_all, exitpriority=100)
-
-
 def _end_all() -> None:
-    # Ctrl-C has ended the program: nobody waits for the results any more.
-    interrupted = isinstance(getattr(sys, "last_value", None), KeyboardInterrupt)
-    for pool in list(_live):
-        if pool._is_ours():
-            if interrupted:
-                pool.kill()
-            else:
-                pool.shutdown(wait=True)
+    end_all(_live, Pool.kill)
     for gone in list(_ending):
         gone.wait()
     _ending.clear()

@@ -1,11 +1,12 @@
-"""How many small items travel together.
+"""How many items are under way, and how many small ones travel together.
 
-It is measured: so many that a batch takes about `TARGET`, as long as that many are quickly there.
+The latter is measured: so many that a batch takes about `TARGET`, as long as that many are quickly
+there.
 """
 
 from __future__ import annotations
 
-__all__ = ["MOST", "Sizes"]
+__all__ = ["MOST", "Sizes", "check_buffersize"]
 
 TARGET = 0.001
 """Seconds that a batch should take: long beside what a batch costs, short beside a wait."""
@@ -15,6 +16,19 @@ MOST = 1024
 
 PATIENCE = 0.001
 """Seconds that items already read may wait for their batch to fill."""
+
+
+def check_buffersize(size: object) -> None:
+    """As `Executor.map` of the standard library, with its texts.
+
+    Raises:
+        TypeError: It is no integer.
+        ValueError: It is less than 1.
+    """
+    if size is not None and not isinstance(size, int):
+        raise TypeError("buffersize must be an integer or None")
+    if size is not None and size < 1:
+        raise ValueError("buffersize must be None or > 0")
 
 
 class Sizes:

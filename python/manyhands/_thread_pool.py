@@ -17,7 +17,7 @@ from manyhands._engine import ThreadBatch, ThreadsBase
 from manyhands._future import Future
 from manyhands._mapping import Mapping
 from manyhands._pickling import is_coroutine_function
-from manyhands._pool import Pool, _check, count_of
+from manyhands._pool import Pool, _check, count_of, numbers
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -85,7 +85,7 @@ class ThreadPool(Blocks, Mapping, _threads.NativeThreads):
         self._workers = self._max_workers = workers
         self._concurrency = concurrency
         self._max_tasks = max_tasks
-        self._name = name or f"manyhands-{id(self):x}"
+        self._name = name or f"manyhands-{next(numbers)}"
         self._named = name is not None
         self._threads = set()
         self._thread_name_prefix = self._name

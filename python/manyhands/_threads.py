@@ -119,9 +119,18 @@ class NativeThreads(ThreadsBase, concurrent.futures.thread.ThreadPoolExecutor):
     def _shutdown(self) -> bool:  # type: ignore[override]
         return self._counts()[2]
 
-    @property
-    def _work_queue(self) -> WorkQueue:  # type: ignore[override]
+    @property  # type: ignore[override]
+    def _work_queue(self) -> WorkQueue:
         return WorkQueue(lambda: self._counts()[1])
+
+    @_work_queue.setter
+    def _work_queue(self, queue: object) -> None:
+        # With a queue of their own, programs bound what is submitted ahead, or order it.
+        raise AttributeError(
+            "calls wait in a native queue, which cannot be replaced. To submit only so many ahead, "
+            "use map(…, buffersize=…), or take a semaphore before submit() and release it in "
+            "a done-callback; to have them in another order, submit them so"
+        )
 
     def _join_threads(self) -> None:
         """Waits until nothing is left to do, and for the threads.

@@ -13,9 +13,9 @@ TYPE_CHECKING = False  # as in `typing`, which takes long to import
 if TYPE_CHECKING:
     from typing import Any
 
-    from manyhands._spec import Handover, WorkerSpec
+    from manyhands._spec import Handover, MainFile, WorkerSpec
 
-__all__ = ["ignore_interrupts", "main"]
+__all__ = ["ignore_interrupts", "main", "main_elsewhere"]
 
 
 def ignore_interrupts() -> None:
@@ -42,6 +42,11 @@ def _let_go_of_forkserver() -> None:
         return
     os.close(server._forkserver_alive_fd)
     server._forkserver_alive_fd = None
+
+
+def main_elsewhere(_program: MainFile, control: Handover, spec: WorkerSpec) -> None:
+    """`main` in a process that is not forked from the pool's. It has the main module by now."""
+    main(control, spec)
 
 
 def main(control: Handover, spec: WorkerSpec) -> None:

@@ -20,10 +20,15 @@ from typing import Any
 
 import pytest
 
+from pool_tasks import workers_of
+
 MARK = f"MANYHANDS_TESTS={uuid.uuid4()}"
 GRACE = 20.0  # seconds; generous, since it is only waited for when something is wrong
 SHARED_MEMORY = ("manyhands", "psm_", "sem.mp-", "pym-")  # names in /dev/shm that tests might leave
 
+
+module_pools: list[Any] = []
+"""Those that live longer than a test."""
 
 stderr_key = pytest.StashKey[int]()
 
@@ -53,6 +58,9 @@ def nothing_left_behind() -> Iterator[None]:
     What lives longer on purpose, such as the pool of a module-wide fixture, was there before the
     test; numbers are compared, as that pool may replace its workers and descriptors.
     """
+    for pool in module_pools:
+        # The test before may have cost it a worker.
+        workers_of(pool)
     before = inventory()
     yield
     deadline = time.monotonic() + GRACE
@@ -165,9 +173,20 @@ def pool() -> Iterator[Any]:
     import manyhands
 
     with manyhands.Pool(2) as pool:
+        # They are all there, or the first test would be taken for who left them behind.
+        workers_of(pool)
         pool.submit(abs, -7).result()
-        while any(phase == "starting" for _, phase in pool._status()[0]):
-            time.sleep(0.01)  # or the first test would be taken for who left it behind
+        module_pools.append(pool)
+        yield pool
+        module_pools.remove(pool)
+
+
+@pytest.fixture
+def threads() -> Iterator[Any]:
+    """A pool of two threads."""
+    import manyhands
+
+    with manyhands.Pool(2, kind="thread") as pool:
         yield pool
 
 

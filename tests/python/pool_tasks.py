@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import manyhands as mh
 
 PATIENCE = 60.0
 """Seconds after which something hangs: only ever waited for when a test fails."""
@@ -25,6 +30,10 @@ def identity(value: Any) -> Any:
 
 def square(number: int) -> int:
     return number * number
+
+
+def process_name() -> str:
+    return multiprocessing.current_process().name
 
 
 def process_number(*_: Any) -> int:
@@ -92,18 +101,38 @@ async def async_fail(error: BaseException) -> None:
     raise error
 
 
+async def async_leave(status: int) -> None:
+    os._exit(status)
+
+
+async def async_wait_for_file(path: str) -> str:
+    """Is under way until the file is there."""
+    while not os.path.exists(path):
+        await asyncio.sleep(0.005)
+    return path
+
+
+async def echo(value: Any) -> Any:
+    await asyncio.sleep(0)
+    return value
+
+
 under_way = 0
 most_under_way = 0
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="untouched")
 
 
-async def overlap(seconds: float) -> tuple[int, int]:
-    """(process, most coroutines under way in it so far)."""
+async def crowd(directory: str, size: int) -> tuple[int, int]:
+    """(process, most coroutines under way in it so far); ends only when so many have come."""
     global under_way, most_under_way
     under_way += 1
     most_under_way = max(most_under_way, under_way)
+    Path(directory, uuid.uuid4().hex).touch()
     try:
-        await asyncio.sleep(seconds)
+        while len(os.listdir(directory)) < size:
+            await asyncio.sleep(0.005)
+        # Whoever comes too early is to be seen.
+        await asyncio.sleep(0.005)
         return os.getpid(), most_under_way
     finally:
         under_way -= 1
@@ -133,6 +162,10 @@ def alive(pid: int) -> bool:
     except OSError:
         return False
     return state not in "ZX"
+
+
+def thread_pool(workers: int = 2, **settings: Any) -> Any:
+    return mh.Pool(workers, kind="thread", **settings)
 
 
 def workers_of(pool: Any) -> list[int]:
@@ -180,3 +213,14 @@ def run_program(*arguments: str, stdin: str | None = None, cwd: Any = None) -> t
             os.killpg(program.pid, signal.SIGKILL)
             raise
     return program.returncode, out, error
+
+
+def run(source: str, *, code: int = 0) -> str:
+    """A program of its own, with so much on its standard output and then its standard error.
+
+    (Newer interpreters warn of forks beside threads: that is not shown.)
+    """
+    program = textwrap.dedent(source)
+    status, out, error = run_program("-W", "ignore", "-X", "faulthandler", "-c", program)
+    assert status == code, out + error
+    return out + error

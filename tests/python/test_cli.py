@@ -59,8 +59,19 @@ def interrupter(text):
     raise KeyboardInterrupt
 
 def worker(text):
-    time.sleep(0.3)
+    open(f"worker-{os.getpid()}", "w").close()
+    while sum(name.startswith("worker-") for name in os.listdir()) < 2:
+        time.sleep(0.005)
     return os.getpid()
+
+def after_the_other(text):
+    if text == "second":
+        open("first", "w").close()
+    else:
+        while not os.path.exists("first"):
+            time.sleep(0.005)
+        time.sleep(0.5)
+    return text
 
 def nap(seconds):
     time.sleep(float(seconds))
@@ -94,7 +105,9 @@ async def crowd(text):
     global running, peak
     running += 1
     peak = max(peak, running)
-    await asyncio.sleep(0.1)
+    while peak < 5:
+        await asyncio.sleep(0.005)
+    await asyncio.sleep(0.01)
     running -= 1
     return peak
 
@@ -232,7 +245,8 @@ class TestResults:
         assert command.map("jobs:nap", "0.5", "0.1", "0").lines == ["0.5", "0.1", "0"]
 
     def test_unordered_results_come_as_they_are_completed(self, command: Command) -> None:
-        assert command.map("jobs:nap", "--unordered", "1", "0").lines == ["0", "1"]
+        ran = command.map("jobs:after_the_other", "--unordered", "first", "second")
+        assert ran.lines == ["second", "first"]
 
     def test_with_input_each_result_carries_its_input(self, command: Command) -> None:
         ran = command.map("jobs:upper", "--with-input", "a")

@@ -16,6 +16,9 @@ from typing import IO, Any
 
 import pytest
 
+import pool_tasks as tasks
+from pool_tasks import PATIENCE
+
 JOBS = """
 import asyncio, os, time
 
@@ -36,8 +39,6 @@ async def astuck(name):
     open(name, "w").close()
     await asyncio.sleep(600)
 """
-
-PATIENCE = 60.0  # seconds for what should take a fraction of one
 
 
 class Running:
@@ -99,13 +100,6 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
             pass
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -132,7 +126,7 @@ def test_a_file_of_results_grows_live_too(start: Callable[..., Running], tmp_pat
     running = start("jobs:upper", "-o", "results")
     running.send("a\n")
     results = tmp_path / "results"
-    wait_for(lambda: results.exists() and results.read_text() == '"A"\n')
+    tasks.until(lambda: results.exists() and results.read_text() == '"A"\n')
     assert running.end()[0] == 0
 
 
@@ -201,7 +195,7 @@ def test_ctrl_c_ends_at_once_whatever_runs(
     start: Callable[..., Running], tmp_path: Path, function: str
 ) -> None:
     running = start(f"jobs:{function}", "one", "two", "three", "four")
-    wait_for(lambda: (tmp_path / "one").exists() and (tmp_path / "two").exists())
+    tasks.until(lambda: (tmp_path / "one").exists() and (tmp_path / "two").exists())
     running.interrupt()
     status, stderr = running.end()
     assert status == 130

@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import textwrap
-
-
-def run(program: str, *, code: int = 0) -> str:
-    """A program of its own; gives what it printed, both ways."""
-    source = textwrap.dedent(program)
-    done = subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", source],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
+import pool_tasks as tasks
 
 # -- callbacks -----------------------------------------------------------------------------------
 
 
 def test_an_interrupt_in_a_callback_of_a_future_that_has_ended_is_raised() -> None:
-    output = run("""
+    output = tasks.run("""
         import signal
         from manyhands.futures import ThreadPoolExecutor
         with ThreadPoolExecutor(1) as executor:
@@ -40,7 +23,7 @@ def test_an_interrupt_in_a_callback_of_a_future_that_has_ended_is_raised() -> No
 
 
 def test_an_interrupt_in_a_callback_of_a_withdrawn_task_is_raised_after_the_others() -> None:
-    output = run("""
+    output = tasks.run("""
         import signal, threading
         from manyhands.futures import ThreadPoolExecutor
         for how in ("cancel", "shutdown"):
@@ -71,7 +54,7 @@ def test_an_interrupt_in_a_callback_of_a_withdrawn_task_is_raised_after_the_othe
 
 
 def test_what_is_no_exception_in_a_thread_of_the_pool_is_reported_and_the_thread_goes_on() -> None:
-    output = run("""
+    output = tasks.run("""
         import sys, threading
         from manyhands.futures import ThreadPoolExecutor
         sys.unraisablehook = lambda args: print("unraisable", args.exc_type.__name__)
@@ -89,7 +72,7 @@ def test_what_is_no_exception_in_a_thread_of_the_pool_is_reported_and_the_thread
 
 
 def test_an_interrupt_while_a_loop_is_told_of_ends_is_raised_and_no_end_is_lost() -> None:
-    output = run("""
+    output = tasks.run("""
         import asyncio, signal, threading
         from manyhands.futures import ThreadPoolExecutor
         armed = False
@@ -139,49 +122,52 @@ LAST = """
     sys.modules["last"] = Last()
 """
 
-
-def test_an_interrupt_while_the_end_waits_for_threads_ends_the_program_and_not_by_a_crash() -> None:
-    output = run(f"""
-    import signal, sys, time
-    from manyhands.futures import ThreadPoolExecutor
-    {LAST}
-    def task():
+INTERRUPT_THE_END = """
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    def interrupt_the_end(*_):
+        while not threading._SHUTTING_DOWN:
+            time.sleep(0.001)
+        # The main thread has ended, and waits for this one, or soon will.
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
         while True:
             time.sleep(0.001)
+"""
+
+
+def test_an_interrupt_while_the_end_waits_for_threads_ends_the_program_and_not_by_a_crash() -> None:
+    output = tasks.run(f"""
+    import signal, sys, threading, time
+    from manyhands.futures import ThreadPoolExecutor
+    {LAST}
+    {INTERRUPT_THE_END}
     executor = ThreadPoolExecutor(2)
-    running = [executor.submit(task) for _ in range(2)]
+    running = [executor.submit(interrupt_the_end) for _ in range(2)]
     running[0].add_done_callback(print)
-    signal.signal(signal.SIGALRM, signal.default_int_handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.5)
     """)
     assert "KeyboardInterrupt" in output
     assert "Fatal" not in output
 
 
 def test_an_interrupt_while_a_callback_is_waited_for_ends_the_program_and_not_by_a_crash() -> None:
-    output = run(f"""
-    import signal, sys, time
+    output = tasks.run(f"""
+    import signal, sys, threading, time
     from manyhands.futures import ProcessPoolExecutor
     {LAST}
-    def callback(future):
-        while True:
-            time.sleep(0.001)
+    {INTERRUPT_THE_END}
     executor = ProcessPoolExecutor(1)
     future = executor.submit(abs, -7)
-    future.add_done_callback(callback)
+    future.add_done_callback(interrupt_the_end)
     future.result()
-    signal.signal(signal.SIGALRM, signal.default_int_handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.5)
     """)
     assert "KeyboardInterrupt" in output
     assert "Fatal" not in output
 
 
 def test_the_end_waits_for_callbacks_of_executors_that_nobody_has_any_more() -> None:
-    output = run("""
+    output = tasks.run("""
         import time
         from manyhands.futures import ProcessPoolExecutor
-        from manyhands.futures._process import LAST_CALLBACKS
+        from manyhands._ends import LAST_CALLBACKS
         def callback(future):
             time.sleep(2 * LAST_CALLBACKS)
             print("called back", future.result())
@@ -196,7 +182,7 @@ def test_the_end_waits_for_callbacks_of_executors_that_nobody_has_any_more() -> 
 
 
 def test_a_forked_child_does_not_wait_for_an_executor_that_its_parent_has_let_go_of() -> None:
-    output = run("""
+    output = tasks.run("""
         import multiprocessing, time
         from manyhands.futures import ProcessPoolExecutor
         executor = ProcessPoolExecutor(1)
@@ -216,7 +202,7 @@ def test_a_forked_child_does_not_wait_for_an_executor_that_its_parent_has_let_go
 
 
 def test_a_handler_that_runs_while_the_main_thread_waits_has_no_signals_blocked() -> None:
-    output = run("""
+    output = tasks.run("""
         import signal, threading
         from manyhands.futures import ThreadPoolExecutor
         gate = threading.Event()

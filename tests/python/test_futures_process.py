@@ -11,6 +11,7 @@ import logging
 import multiprocessing
 import os
 import pickle
+import re
 import signal
 import sys
 import threading
@@ -404,6 +405,23 @@ def test_sys_exit_in_a_worker_is_raised_in_the_caller(executor: ProcessPoolExecu
     assert executor.submit(abs, -1).result() == 1
 
 
+@pytest.mark.parametrize("fn", [tasks.leave, tasks.async_leave])
+def test_a_death_in_a_chunk_names_the_function(fn: Any) -> None:
+    name = f"pool_tasks.{fn.__name__}"
+    with ProcessPoolExecutor(1) as executor:
+        with pytest.raises(mh.WorkerDied, match=f"status 3 while it ran {name} ") as caught:
+            list(executor.map(fn, [3, 3], chunksize=2))
+        assert caught.value.task == caught.value.args[3] == name
+
+
+def test_workers_are_numbered_by_pool_and_place() -> None:
+    with ProcessPoolExecutor(1) as executor:
+        name = executor.submit(tasks.process_name).result()
+    assert re.fullmatch(r"ProcessPoolExecutor-\d{1,4}-0", name)
+    with mh.Pool(1) as pool:
+        assert re.fullmatch(r"manyhands-\d{1,4}-0", pool.submit(tasks.process_name).result())
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_worker_that_dies_costs_its_task_and_nothing_else(method: str) -> None:
     with make(method) as executor:
@@ -657,12 +675,13 @@ def test_a_worker_that_dies_as_soon_as_it_is_there_costs_its_task_only(mode: str
                 executor.submit(os._exit, 3).result()
 
 
-def test_a_forked_child_is_told_that_nobody_will_be_called_back_there() -> None:
+def test_a_forked_child_is_told_that_nobody_will_be_called_back_there(tmp_path: Path) -> None:
+    go = tmp_path / "go"
     with ProcessPoolExecutor(1) as executor:
         ended = executor.submit(abs, -1)
         assert ended.result() == 1
         # The thread of callbacks runs when the child is forked.
-        pending = executor.submit(time.sleep, 1)
+        pending = executor.submit(tasks.wait_for_file, str(go))
         pending.add_done_callback(lambda future: None)
         child = os.fork()
         if child == 0:
@@ -677,4 +696,5 @@ def test_a_forked_child_is_told_that_nobody_will_be_called_back_there() -> None:
             finally:
                 os._exit(status)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        assert pending.result() is None
+        go.touch()
+        assert pending.result() == str(go)

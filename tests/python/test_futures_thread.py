@@ -337,9 +337,10 @@ def test_map_with_a_buffersize_reads_no_further_than_that() -> None:
         assert next(results) == 0
         assert len(read) == 5
         assert list(results) == list(range(1, 100))
-        for size, error in ((0, ValueError), ("4", TypeError)):
-            with pytest.raises(error, match="buffersize"):
-                executor.map(abs, [1], buffersize=size)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=r"^buffersize must be None or > 0$"):
+            executor.map(abs, [1], buffersize=0)
+        with pytest.raises(TypeError, match=r"^buffersize must be an integer or None$"):
+            executor.map(abs, [1], buffersize="4")  # type: ignore[arg-type]
 
 
 def test_map_keeps_no_result_that_was_taken(executor: ThreadPoolExecutor) -> None:

@@ -30,10 +30,6 @@ def abort() -> None:
     os.abort()
 
 
-async def async_leave(status: int) -> None:
-    os._exit(status)
-
-
 class DiesWhenLoaded:
     def __reduce__(self) -> Any:
         return os._exit, (7,)
@@ -73,7 +69,7 @@ def died(future: mh.Future[Any]) -> mh.WorkerDied:
     return error
 
 
-@pytest.mark.parametrize("leave", [tasks.leave, async_leave])
+@pytest.mark.parametrize("leave", [tasks.leave, tasks.async_leave])
 def test_an_exit_is_told_with_status_process_and_task(
     pool: mh.Pool, leave: Callable[..., Any]
 ) -> None:
@@ -177,11 +173,16 @@ def test_dying_while_the_result_is_pickled_ends_the_task(pool: mh.Pool) -> None:
     assert pool.submit(tasks.square, 3).result() == 9
 
 
-def test_a_death_ends_all_coroutines_that_were_under_way_there(pool: mh.Pool) -> None:
-    futures = [pool.submit(tasks.async_sleep, 0.4, number) for number in range(20)]
+def test_a_death_ends_all_coroutines_that_were_under_way_there(
+    pool: mh.Pool, tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    futures = [pool.submit(tasks.async_wait_for_file, str(go)) for _ in range(20)]
     tasks.until(lambda: all(future.running() for future in futures))
     victim = tasks.workers_of(pool)[0]
     os.kill(victim, signal.SIGKILL)
+    tasks.until(lambda: any(future.done() for future in futures))
+    go.touch()
     ends = [future.exception() for future in futures]
     lost = [error for error in ends if error is not None]
     assert 0 < len(lost) < 20

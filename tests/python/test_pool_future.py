@@ -112,19 +112,21 @@ def test_a_loop_over_done_comes_to_an_end(pool: mh.Pool) -> None:
     tasks.until(lambda: future._state == "FINISHED")
 
 
-def test_wait_knows_all_its_return_conditions(pool: mh.Pool, busy: Any) -> None:
+def test_wait_knows_all_its_return_conditions(pool: mh.Pool, busy: Any, tmp_path: Path) -> None:
     blocked = busy.futures[0]
     with pytest.raises(ValueError):
         cf.wait([blocked], return_when="NEVER")
     done, pending = cf.wait([blocked, busy.futures[1]], timeout=0.05)
     assert (done, len(pending)) == (set(), 2)
     busy()
-    first = pool.submit(tasks.sleep, 0.01)
-    done, _ = cf.wait([first, pool.submit(tasks.sleep, 0.3)], return_when=cf.FIRST_COMPLETED)
-    assert first in done
-    fails, slow = pool.submit(tasks.fail, ValueError()), pool.submit(tasks.sleep, 0.3)
+    go = str(tmp_path / "later")
+    first, slow = pool.submit(tasks.sleep, 0.01), pool.submit(tasks.wait_for_file, go)
+    done, _ = cf.wait([first, slow], return_when=cf.FIRST_COMPLETED)
+    assert done == {first}
+    fails = pool.submit(tasks.fail, ValueError())
     done, pending = cf.wait([slow, fails], return_when=cf.FIRST_EXCEPTION)
-    assert fails in done
+    assert done == {fails}
+    Path(go).touch()
     done, pending = cf.wait([slow, fails, first, blocked])
     assert (len(done), pending) == (4, set())
 
@@ -140,9 +142,13 @@ def test_wait_and_as_completed_take_futures_of_other_executors_beside(pool: mh.P
         assert cf.wait(futures).not_done == set()
 
 
-def test_as_completed_yields_in_order_of_completion(pool: mh.Pool) -> None:
-    slow, fast = pool.submit(tasks.sleep, 0.5), pool.submit(tasks.sleep, 0.01)
-    assert list(cf.as_completed([slow, fast])) == [fast, slow]
+def test_as_completed_yields_in_order_of_completion(pool: mh.Pool, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    slow, fast = pool.submit(tasks.wait_for_file, str(go)), pool.submit(tasks.square, 2)
+    completed = cf.as_completed([slow, fast])
+    assert next(completed) is fast
+    go.touch()
+    assert list(completed) == [slow]
     assert set(cf.as_completed([slow, fast, slow])) == {slow, fast}
 
 

@@ -271,8 +271,11 @@ def test_futures_outlive_their_pool() -> None:
         error.result()
 
 
-def test_a_forked_child_cannot_use_the_pool_and_does_it_no_harm(pool: mh.Pool) -> None:
-    pending = pool.submit(tasks.sleep, 0.2, "mine")
+def test_a_forked_child_cannot_use_the_pool_and_does_it_no_harm(
+    pool: mh.Pool, tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    pending = pool.submit(tasks.wait_for_file, str(go))
     child = os.fork()
     if child == 0:
         status = 1
@@ -296,7 +299,8 @@ def test_a_forked_child_cannot_use_the_pool_and_does_it_no_harm(pool: mh.Pool) -
         finally:
             os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert pending.result() == "mine"
+    go.touch()
+    assert pending.result() == str(go)
     assert list(pool.map(tasks.square, range(100))) == [n * n for n in range(100)]
 
 

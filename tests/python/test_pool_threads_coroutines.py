@@ -6,27 +6,11 @@ import asyncio
 import concurrent.futures
 import functools
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-import manyhands as mh
-
-
-def make(workers: int = 2, **settings: Any) -> Any:
-    return mh.Pool(workers, kind="thread", **settings)
-
-
-@pytest.fixture
-def threads() -> Iterator[Any]:
-    with make() as pool:
-        yield pool
-
-
-async def echo(value: Any) -> Any:
-    await asyncio.sleep(0)
-    return value
+import pool_tasks as tasks
 
 
 async def fail() -> None:
@@ -58,7 +42,7 @@ class Crowd:
 
 def test_coroutines_run_many_at_once_on_loops_in_threads() -> None:
     crowd = Crowd(2 * 5)
-    with make(2, concurrency=5) as pool:
+    with tasks.thread_pool(2, concurrency=5) as pool:
         futures = [pool.submit(crowd.join) for _ in range(10)]
         idents = [future.result(30) for future in futures]
     assert threading.get_ident() not in idents
@@ -68,17 +52,22 @@ def test_coroutines_run_many_at_once_on_loops_in_threads() -> None:
 
 def test_what_finds_no_room_waits_its_turn() -> None:
     running, most, order = 0, 0, []
+    go = threading.Event()
 
     async def work(number: int) -> None:
         nonlocal running, most
         running += 1
         most = max(most, running)
         order.append(number)
-        await asyncio.sleep(0)
+        while not go.is_set():
+            await asyncio.sleep(0.001)
         running -= 1
 
-    with make(1, concurrency=3) as pool:
-        for future in [pool.submit(work, number) for number in range(50)]:
+    with tasks.thread_pool(1, concurrency=3) as pool:
+        futures = [pool.submit(work, number) for number in range(50)]
+        tasks.until(lambda: most == 3)
+        go.set()
+        for future in futures:
             future.result(30)
     assert most == 3
     assert order == list(range(50))
@@ -86,7 +75,7 @@ def test_what_finds_no_room_waits_its_turn() -> None:
 
 def test_a_map_of_coroutines_keeps_to_the_concurrency() -> None:
     crowd = Crowd(6)
-    with make(2, concurrency=3) as pool:
+    with tasks.thread_pool(2, concurrency=3) as pool:
         assert len(list(pool.map(crowd.join, range(6), chunksize=6))) == 6
     assert crowd.most == 6
 
@@ -101,15 +90,15 @@ def test_what_a_coroutine_raises_is_raised_as_it_is(threads: Any) -> None:
         threads.submit(leave).result()
     with pytest.raises(ValueError, match="in a coroutine"):
         list(threads.map(lambda: None, [])) + list(threads.starmap(fail, [()]))
-    assert threads.submit(echo, 7).result() == 7
+    assert threads.submit(tasks.echo, 7).result() == 7
 
 
 def test_partials_and_objects_that_give_coroutines_are_awaited(threads: Any) -> None:
     class Caller:
         async def __call__(self, value: int) -> int:
-            return await echo(value)
+            return await tasks.echo(value)
 
-    assert threads.submit(functools.partial(echo, 7)).result() == 7
+    assert threads.submit(functools.partial(tasks.echo, 7)).result() == 7
     assert threads.submit(Caller(), 8).result() == 8
 
 
@@ -141,7 +130,7 @@ def test_cancelling_a_coroutine_that_waits_for_room_keeps_it_from_running() -> N
     async def work(number: int) -> None:
         ran.append(number)
 
-    with make(1, concurrency=1) as pool:
+    with tasks.thread_pool(1, concurrency=1) as pool:
         pool.submit(block)
         futures = [pool.submit(work, number) for number in range(2000)]
         assert all(future.cancel() for future in futures[:-1])
@@ -154,7 +143,7 @@ def test_a_loops_thread_is_replaced_after_so_many_coroutines() -> None:
     async def name() -> str:
         return threading.current_thread().name
 
-    with make(1, concurrency=2, max_tasks=4) as pool:
+    with tasks.thread_pool(1, concurrency=2, max_tasks=4) as pool:
         names = [future.result(30) for future in [pool.submit(name) for _ in range(20)]]
     assert len(set(names)) == 5
     assert all(names.count(each) == 4 for each in names)
@@ -172,9 +161,9 @@ def test_an_initializer_runs_in_a_loops_thread_and_breaks_the_pool_if_it_fails()
     def refuse() -> None:
         raise ValueError("refused")
 
-    with make(initializer=prepare) as pool:
+    with tasks.thread_pool(initializer=prepare) as pool:
         assert pool.submit(look).result(30) == "ready"
-    with make(1, initializer=refuse) as pool:
+    with tasks.thread_pool(1, initializer=refuse) as pool:
         future = pool.submit(look)
         with pytest.raises(concurrent.futures.BrokenExecutor):
             future.result(30)

@@ -98,8 +98,9 @@ impl Builder {
     }
 
     /// A task that each worker runs first: to load a model, to open a file. It gives `()`, or a
-    /// `Result` whose error can be shown. When it fails in every worker, with an `Err` or by a
-    /// panic, the pool's tasks end with [`Error::Initializer`].
+    /// `Result` whose error can be shown. When it fails, with an `Err` or by a panic, before any
+    /// worker has been ready, the pool's tasks end with [`Error::Initializer`]; later it is tried
+    /// again, a few times.
     ///
     /// ```standalone_crate
     /// use std::sync::OnceLock;

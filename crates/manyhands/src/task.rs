@@ -150,7 +150,7 @@ pub struct Death {
 /// Why a pool can run nothing more.
 #[derive(Debug)]
 pub enum Broken {
-    /// The initializer failed in every worker; the runner's own error.
+    /// The initializer failed; the runner's own error.
     Initializer(Box<[u8]>),
     /// Workers end before they are ready.
     Start(String),

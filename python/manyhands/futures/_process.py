@@ -10,15 +10,14 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import operator
-import os
 import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from multiprocessing import util
 from types import TracebackType
 
+from manyhands._ends import GRACE, LAST_CALLBACKS, at_the_end, end_all
 from manyhands._engine import (
     MAX_WORKERS,
     PoolBase,
@@ -27,6 +26,7 @@ from manyhands._engine import (
     usable_cores,
 )
 from manyhands._future import Future
+from manyhands._guard import refuse_while_importing
 from manyhands._watch import when_imported
 
 # A worker imports this as well, with its program's main module, and seldom uses it: so what takes
@@ -52,14 +52,9 @@ __all__ = ["ProcessPoolExecutor", "interpreter_ends"]
 CONCURRENCY = 16
 """Coroutines that each worker runs at once."""
 
-GRACE = 5.0
-"""Seconds that workers with nothing left to do may take to exit before they are killed."""
-
-LAST_CALLBACKS = 1.0
-"""Seconds that a callback under way may take when the interpreter ends."""
+_numbers = itertools.count(1)
 
 _live: weakref.WeakSet[ProcessPoolExecutor] = weakref.WeakSet()
-_finalizers: dict[int, Any] = {}
 _interpreter_ends = threading.Event()
 
 
@@ -138,7 +133,7 @@ class ProcessPoolExecutor(PoolBase, Executor):
         self._initargs = initargs
         self._max_tasks_per_child = max_tasks_per_child
         self._on_worker_death = on_worker_death
-        self._name = f"ProcessPoolExecutor-{id(self):x}"
+        self._name = f"ProcessPoolExecutor-{next(_numbers)}"
         self._hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = (
             weakref.WeakKeyDictionary()
         )
@@ -156,6 +151,7 @@ class ProcessPoolExecutor(PoolBase, Executor):
                 raise RuntimeError("cannot schedule new futures after shutdown")
             if _interpreter_ends.is_set():
                 raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+            refuse_while_importing(self._start_method)
             if self._start_method == "forkserver":
                 from manyhands._server import warm_up
 
@@ -194,7 +190,9 @@ class ProcessPoolExecutor(PoolBase, Executor):
                 Errors(breaks),
                 (self._safe_to_dynamically_spawn_children, breaks),
             )
-            _remember(self)
+            _live.add(self)
+            # After the pools. Their callbacks come first.
+            at_the_end(90, _stop_callbacks, LAST_CALLBACKS)
             self._begun = True
 
     if TYPE_CHECKING:
@@ -250,6 +248,7 @@ class ProcessPoolExecutor(PoolBase, Executor):
             buffersize: Items (or chunks of them) that may be in flight.
 
         Raises:
+            TypeError: `buffersize` is no integer.
             ValueError: `chunksize` or `buffersize` is less than 1.
             TimeoutError: While iterating: the time is over.
             Exception: While iterating: what `fn` raised, at the place of its item.
@@ -261,11 +260,10 @@ class ProcessPoolExecutor(PoolBase, Executor):
         """
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
-        if buffersize is not None and not isinstance(buffersize, int):
-            raise TypeError("buffersize must be an integer or None")
-        if buffersize is not None and buffersize < 1:
-            raise ValueError("buffersize must be None or > 0")
+        from manyhands._sizes import check_buffersize
         from manyhands.futures._process_map import Batches, Chunks, Singles, results
+
+        check_buffersize(buffersize)
 
         deadline = None if timeout is None else timeout + time.monotonic()
         rows: Iterator[Any] = zip(*iterables, strict=False)
@@ -473,26 +471,9 @@ def interpreter_ends() -> bool:
     return _interpreter_ends.is_set()
 
 
-def _remember(executor: ProcessPoolExecutor) -> None:
-    """Executors that are open when the interpreter ends, or a worker does, end their tasks."""
-    _live.add(executor)
-    if os.getpid() not in _finalizers:
-        # After the pools, whose finalizers have a higher priority. Their callbacks come first.
-        _finalizers[os.getpid()] = util.Finalize(
-            None, _stop_callbacks, args=(LAST_CALLBACKS,), exitpriority=90
-        )
-
-
 def _end_all() -> None:
     _interpreter_ends.set()
-    # Ctrl-C has ended the program: nobody waits for the results any more.
-    interrupted = isinstance(getattr(sys, "last_value", None), KeyboardInterrupt)
-    for executor in list(_live):
-        if executor._is_ours():
-            if interrupted:
-                executor._abandon()
-            else:
-                executor.shutdown(wait=True)
+    interrupted = end_all(_live, ProcessPoolExecutor._abandon)
     workers = sys.modules.get("manyhands.futures._workers")
     if workers is not None:
         workers.wait_for_dropped()

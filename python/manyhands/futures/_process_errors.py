@@ -8,6 +8,7 @@ from concurrent.futures import Future
 
 from manyhands import _errors
 from manyhands._errors import BrokenProcessPool, InitializerFailed, RemoteTraceback
+from manyhands._guard import UNGUARDED, missing_guard
 
 TYPE_CHECKING = False  # as in `typing`, which takes long to import
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ class Errors:
         """A worker died, and with it the pool."""
         error = _broken(ABRUPTLY if submitted else UNUSABLE)
         error.add_note(f"Worker {pid} {_how(exitcode, signal)}.")
+        if exitcode == UNGUARDED:
+            error.add_note(f"So ends a worker where {missing_guard()}.")
         return error
 
     def pool_broken_unreadable(self, account: Account, submitted: bool) -> BrokenProcessPool:
@@ -103,9 +106,7 @@ class Errors:
         if self._breaks:
             error = _broken(ABRUPTLY if submitted else UNUSABLE)
         else:
-            error = InitializerFailed(
-                f"the initializer failed in every worker: {account[1]}: {account[2]}"
-            )
+            error = InitializerFailed(f"the initializer failed: {account[1]}: {account[2]}")
         error.__cause__ = rebuild(account)
         return error
 

@@ -50,8 +50,7 @@ class Singles:
         submit, fn = executor._submit_method(), self._fn
         return [submit(fn, *row) for row in rows]
 
-    @staticmethod
-    def take(ended: Any, left: float | None) -> Any:
+    def take(self, ended: Any, left: float | None) -> Any:
         """The result of one that `submit` gave."""
         try:
             return ended.result(left)
@@ -90,10 +89,13 @@ class Chunks(Singles):
         """The futures of all items."""
         return list(iter(lambda: self.submit(rows), None))
 
-    @staticmethod
-    def take(ended: Any, left: float | None) -> Any:
+    def take(self, ended: Any, left: float | None) -> Any:
         """The results of one chunk, to be iterated."""
-        values, account = Singles.take(ended, left)
+        try:
+            values, account = super().take(ended, left)
+        except BaseException as error:
+            _say_what_ran(error, self._fn)
+            raise
         return _values(values, account)
 
 
@@ -110,11 +112,10 @@ class Batches(Chunks):
 
             return refused(error)
 
-    @staticmethod
-    def take(ended: Any, left: float | None) -> Any:
+    def take(self, ended: Any, left: float | None) -> Any:
         """The results of one batch, to be iterated."""
         if isinstance(ended, Future):
-            return iter((Singles.take(ended, left),))
+            return iter((Singles.take(self, ended, left),))
         try:
             if not ended.wait(left):
                 raise TimeoutError
@@ -137,6 +138,16 @@ def run_chunk(
 
         return values, describe(error)
     return values, None
+
+
+def _say_what_ran(error: BaseException, fn: Callable[..., Any]) -> None:
+    """To the pool, what a chunk's worker died of is `run_chunk`."""
+    from manyhands._errors import WorkerDied
+    from manyhands._pickling import name_of
+
+    if isinstance(error, WorkerDied):
+        error.task = name_of(fn)
+        error.args = (error.pid, error.exitcode, error.signal, error.task, error.seconds)
 
 
 def _values(values: list[Any], account: bytes | None) -> Generator[Any]:

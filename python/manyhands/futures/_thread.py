@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from manyhands import _threads
 from manyhands._future import Future
+from manyhands._sizes import check_buffersize
 from manyhands._threads import NativeThreads, starter
 
 __all__ = ["ThreadPoolExecutor"]
@@ -122,11 +123,7 @@ class ThreadPoolExecutor(NativeThreads):
         ...     list(executor.map(abs, range(-3, 0), buffersize=2))
         [3, 2, 1]
         """
-        if buffersize is not None:
-            if not isinstance(buffersize, int):
-                raise TypeError("buffersize must be an integer or None")
-            if buffersize < 1:
-                raise ValueError("buffersize must be None or >= 1.")
+        check_buffersize(buffersize)
         deadline = None if timeout is None else timeout + time.monotonic()
         rows = zip(*iterables, strict=False)
         futures = deque(self.submit(fn, *row) for row in islice(rows, buffersize))

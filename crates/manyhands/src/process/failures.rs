@@ -1,7 +1,9 @@
 //! When a pool gives up making workers.
 //!
-//! A worker whose initializer fails, or that crashes as soon as it starts, will do so again; without
-//! a limit the pool would make workers for ever, and its callers would wait for ever. A worker that
+//! An initializer that fails with an error of its own in the first worker will do so in each: the
+//! pool ends at once. Where a worker has been ready before, or where one crashes as soon as it
+//! starts, it may go better the next time; but without a limit the pool would make workers for ever,
+//! and its callers would wait for ever. A worker that
 //! was killed with SIGKILL tells less: somebody else did that, and may have had reasons that pass
 //! (a shortage of memory, a careless script). So such ends are borne for a while, however many.
 //!

@@ -193,6 +193,13 @@ impl Supervisor {
         if !self.may_launch() {
             return;
         }
+        // Only where it has done its work before is there reason to try it again.
+        if !answered
+            && !self.proven
+            && let Some(error) = self.initializer_error.take()
+        {
+            return self.give_up(Broken::Initializer(error));
+        }
         let progress = self.tasks_ended();
         let useful = cost || doomed || unwatched || progress != self.progress || !soon || retired;
         self.progress = progress;
