@@ -129,7 +129,8 @@ impl LoopDoor {
         })
     }
 
-    pub(super) fn ring(&self) {
+    /// Has the loop look again.
+    pub fn ring(&self) {
         self.event.set();
     }
 
