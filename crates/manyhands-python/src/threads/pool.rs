@@ -251,7 +251,7 @@ impl ThreadsBase {
         let threads = Arc::new(Threads {
             executor: Some(executor),
             alive: alive.clone(),
-            main: MainBed::new(),
+            main: MainBed::new(py),
             errors: package,
             killed: AtomicBool::new(false),
         });
