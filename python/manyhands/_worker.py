@@ -55,8 +55,9 @@ def main(control: Handover, spec: WorkerSpec) -> None:
     _let_go_of_forkserver()
     try:
         seat = WorkerSeat(control.fd, spec.max_tasks, spec.breaks)
-    except OSError:
-        # The parent is gone: nobody is left to work for, or to tell.
+    except EOFError:
+        # The parent is gone, or does without this process: nobody is left to work for, or to tell.
+        # Any other error is multiprocessing's to report.
         sys.exit(1)
     try:
         spec.initialize()
