@@ -310,7 +310,7 @@ def test_what_waits_for_a_function_ends_when_the_initializer_fails_in_a_loops_th
         goes_on.wait(60)
         return "ran"
 
-    with make(1, initializer=prepare) as pool:
+    with tasks.thread_pool(1, initializer=prepare) as pool:
         under_way = pool.submit(block)
         assert begun.wait(60)
         waits = [pool.submit(abs, -1), pool.submit(abs, -2)]
@@ -318,7 +318,7 @@ def test_what_waits_for_a_function_ends_when_the_initializer_fails_in_a_loops_th
         told: list[Any] = []
         waits[0].add_done_callback(told.append)
         with pytest.raises(concurrent.futures.BrokenExecutor):
-            pool.submit(echo, 1).result(60)
+            pool.submit(tasks.echo, 1).result(60)
         # Although the only thread for functions is busy.
         for future in waits:
             with pytest.raises(concurrent.futures.BrokenExecutor, match="initializer failed"):
