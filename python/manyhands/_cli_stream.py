@@ -195,7 +195,7 @@ class AsCompleted:
         """See `Groups`."""
         while self._ready.empty():
             for key in self._door.read():
-                self._door.leave()
+                self._door.leave(key)
                 self._ready.put(self._watched.pop(key))
             if self._ready.empty():
                 if not block:

@@ -6,6 +6,7 @@ import concurrent.futures
 import logging
 import threading
 import weakref
+from collections import deque
 from types import CodeType
 
 from manyhands._engine import Door, FutureBase, ThreadDoor
@@ -158,12 +159,14 @@ class Hub:
         self._waits: dict[int, asyncio.Future[None]] = {}
         self._keys: dict[asyncio.Future[None], int] = {}
         self._last = 0
+        self._ended: deque[int] = deque()
+        """The keys of what has ended, and is still to be told."""
         self._hubs = hubs
         # In a context of its own: the loop keeps the reader's for as long as it lives, and so would
         # what the first who waits has in his.
         from contextvars import Context
 
-        Context().run(loop.add_reader, door.fileno(), self._on_ready)
+        Context().run(loop.add_reader, door.fileno(), door.serve, self._ended, self._complete)
         if isinstance(door, Door):
             # Nobody need await the end of the pool for the loop to be done with it. (The door to
             # threads is that of all pools, and goes with the loop.)
@@ -184,36 +187,43 @@ class Hub:
 
     def forget(self, waiter: asyncio.Future[None]) -> None:
         """Nobody waits any more."""
-        key = self._keys.pop(waiter, None)
+        key = self._keys.get(waiter)
         if key is not None:
-            del self._waits[key]
-            self._door.leave()
+            self._leave(key)
 
-    def _on_ready(self) -> None:
-        ended = self._door.read()
-        for key in ended:
-            waiter = self._waits.pop(key, None)
-            if waiter is None:
-                continue
-            del self._keys[waiter]
-            self._door.leave()
-            if not waiter.done():
+    def _complete(self) -> None:
+        # Ctrl-C may come between any two steps. Then this is called once more, and each step may be
+        # taken again: a key stays where it is until all is done for it.
+        ended = self._ended
+        while ended:
+            key = ended[0]
+            waiter = self._waits.get(key)
+            if waiter is not None and not waiter.done():
                 waiter.set_result(None)
-        if POOL_GONE in ended:
-            # Whatever is still waited for has ended too; its own key may come later.
-            for waiter in self._keys:
-                if not waiter.done():
-                    waiter.set_result(None)
-            self._keys.clear()
-            self._waits.clear()
-            self.close()
+            self._leave(key)
+            if key == POOL_GONE:
+                # Whatever is still waited for has ended too; its own key may come later.
+                for waiter in [*self._waits.values()]:
+                    if not waiter.done():
+                        waiter.set_result(None)
+                self._keys.clear()
+                self._waits.clear()
+                self.close()
+            ended.popleft()
+
+    def _leave(self, key: int) -> None:
+        self._door.leave(key)
+        waiter = self._waits.get(key)
+        if waiter is not None:
+            self._keys.pop(waiter, None)
+            self._waits.pop(key, None)
 
     def close(self) -> None:
         """The pool is gone: the loop need not watch any more. Called on the loop's thread."""
         loop = self._loop()
         if loop is not None and not loop.is_closed():
-            loop.remove_reader(self._door.fileno())
             self._hubs.pop(loop, None)
+            loop.remove_reader(self._door.fileno())
         self._door.close()
 
 

@@ -48,12 +48,15 @@ class Lanes:
         prefix: str,
         initializer: tuple[Callable[..., object], tuple[Any, ...]] | None,
         threads: set[threading.Thread],
+        tell: Callable[[], None],
     ) -> None:
         self._most = most
         self._concurrency = concurrency
         self._max_tasks = float("inf") if max_tasks is None else max_tasks
         self._prefix = prefix
         self._initializer = initializer
+        self._tell = tell
+        """Tells the pool that the initializer failed."""
         self._threads = threads
         self._start_thread = _threads.starter(threads, prune=True)
         self._lock = threading.RLock()
@@ -221,6 +224,7 @@ class Lanes:
             except BaseException as error:
                 _threads.initializer_failed(error)
                 self.broken = True
+                self._tell()
                 return False
         return True
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 from manyhands import _worker
 from manyhands._server import signal_mask, start_resource_tracker, workers_mask
-from manyhands._spec import Handover, WorkerSpec
+from manyhands._spec import Handover, MainFile, WorkerSpec
 
 TYPE_CHECKING = False  # as in `typing`, which takes long to import
 if TYPE_CHECKING:
@@ -67,17 +67,17 @@ class ContextLauncher:
         self._name = name
         self._spec = spec
         self._mask = workers_mask()
-        self._main_file = _main_file()
+        self._main = MainFile.now()
 
     def launch(self, worker: int, fd: int) -> Child:
         try:
             process = self._context.Process(
-                target=_worker.main,
-                args=(Handover(fd), self._spec),
+                target=_worker.main_elsewhere,
+                args=(self._main, Handover(fd), self._spec),
                 name=f"{self._name}-{worker}",
             )
             start_resource_tracker(self._mask)
-            with signal_mask(self._mask), _main_with_file(self._main_file):
+            with signal_mask(self._mask), _main_without_file():
                 process.start()
         finally:
             os.close(fd)
@@ -87,38 +87,22 @@ class ContextLauncher:
         """Nothing is held."""
 
 
-def _main_file() -> str | None:
-    """The file that a worker has to import for the main module.
-
-    A program read from standard input has none, though its main module names one (`<stdin>`), which
-    multiprocessing would look for.
-    """
-    file: str | None = getattr(sys.modules.get("__main__"), "__file__", None)
-    return None if file is None or file.startswith("<") else file
-
-
 @contextmanager
-def _main_with_file(file: str | None) -> Iterator[None]:
-    """That of the time when the pool was made: the interpreter takes it away when the program has
-    come to its end, and workers are still started then.
+def _main_without_file() -> Iterator[None]:
+    """A program read from standard input has no file that a worker could import, though its
+    main module names one (`<stdin>`), which multiprocessing would look for.
     """
-    main: Any = sys.modules.get("__main__")
-    found = vars(main).get("__file__") if main is not None else None
-    if main is None or found == file:
+    main = sys.modules.get("__main__")
+    file = getattr(main, "__file__", None)
+    if main is None or file is None or not file.startswith("<"):
         yield
         return
-    _set_file(main, file)
+    # The interpreter may be taking it away at this moment.
+    vars(main).pop("__file__", None)
     try:
         yield
     finally:
-        _set_file(main, found)
-
-
-def _set_file(main: Any, file: str | None) -> None:
-    if file is not None:
         main.__file__ = file
-    elif "__file__" in vars(main):
-        del main.__file__
 
 
 class ContextChild:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 
 from manyhands._pickling import define
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-__all__ = ["Handover", "WorkerSpec"]
+__all__ = ["Handover", "MainFile", "WorkerSpec"]
 
 
 class WorkerSpec:
@@ -78,6 +79,38 @@ class WorkerSpec:
             initializer = pickle.loads(initializer)
         if initializer is not None:
             initializer(*self.initargs)
+
+
+class MainFile:
+    """The file of the program's main module, on its way into a process that is being started.
+
+    multiprocessing tells it as well, but asks the main module for it at that moment; the
+    interpreter takes it away when the program has come to its end, and workers are still started
+    then, for tasks that nobody waits for.
+    """
+
+    def __init__(self, path: str | None) -> None:
+        self.path = path
+
+    @classmethod
+    def now(cls) -> MainFile:
+        """That of this program; none if multiprocessing knows it by a module's name."""
+        main = sys.modules.get("__main__")
+        by_name = getattr(main, "__spec__", None) is not None
+        path = None if by_name else getattr(main, "__file__", None)
+        return cls(None if path is None or path.startswith("<") else path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _run_main, (self.path,)
+
+
+def _run_main(path: str | None) -> MainFile:
+    """Runs the main module as multiprocessing does, if that has not been told."""
+    if path is not None and sys.modules["__main__"].__name__ != "__mp_main__":
+        from multiprocessing import spawn
+
+        spawn.prepare({"init_main_from_path": path})
+    return MainFile(path)
 
 
 class Handover:

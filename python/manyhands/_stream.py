@@ -434,7 +434,7 @@ class CompletionQueue:
             if not self._poll.poll(None if left is None else left * 1000):
                 return False
             for key in self._door.read():
-                self._door.leave()
+                self._door.leave(key)
                 self._ended.append(self._pending.pop(key))
         return True
 

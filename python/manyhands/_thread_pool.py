@@ -7,6 +7,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
+from functools import partial
 from inspect import CO_COROUTINE
 from types import BuiltinFunctionType, FunctionType, TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
@@ -47,6 +48,13 @@ class _Told:
         pool = self._pool()
         if pool is not None and pool._lanes is not None:
             pool._lanes.fail()
+
+
+def _fail(known: weakref.ref[ThreadPool]) -> None:
+    """The initializer failed in an event loop's thread; the pool may be gone."""
+    pool = known()
+    if pool is not None:
+        pool._fail()
 
 
 class ThreadPool(Blocks, Mapping, _threads.NativeThreads):
@@ -127,8 +135,6 @@ class ThreadPool(Blocks, Mapping, _threads.NativeThreads):
         255
         """
         if not _gives_coroutines(fn):
-            if self._lanes is not None and self._lanes.broken:
-                raise _threads.broken(_threads.BROKEN)
             return super().submit(fn, *args, **kwargs)
         from manyhands._lane_jobs import LoopFuture, Single
 
@@ -156,6 +162,7 @@ class ThreadPool(Blocks, Mapping, _threads.NativeThreads):
                 f"{self._name}_",
                 self._prepare,
                 self._threads,
+                partial(_fail, weakref.ref(self)),
             )
             with self._lanes_lock:
                 if self._lanes is None:
@@ -166,8 +173,6 @@ class ThreadPool(Blocks, Mapping, _threads.NativeThreads):
         self, func: Callable[..., Any], items: list[Any], singles: bool, first: int = 0
     ) -> ThreadBatch:
         coroutine = _gives_coroutines(func)
-        if self._lanes is not None and self._lanes.broken:
-            raise _threads.broken(_threads.BROKEN)
         batch = self._batch(func, items, singles, contextvars.copy_context(), not coroutine)
         if coroutine:
             from manyhands._lane_jobs import BatchItem
@@ -191,8 +196,7 @@ class ThreadPool(Blocks, Mapping, _threads.NativeThreads):
 
     @property
     def _broken(self) -> str | bool:  # type: ignore[override]
-        lanes = self._lanes is not None and self._lanes.broken
-        return self._failure() or (lanes and _threads.BROKEN)
+        return self._failure() or False
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no more tasks, and ends the threads when those submitted have ended.

@@ -13,9 +13,9 @@ TYPE_CHECKING = False  # as in `typing`, which takes long to import
 if TYPE_CHECKING:
     from typing import Any
 
-    from manyhands._spec import Handover, WorkerSpec
+    from manyhands._spec import Handover, MainFile, WorkerSpec
 
-__all__ = ["ignore_interrupts", "main"]
+__all__ = ["ignore_interrupts", "main", "main_elsewhere"]
 
 
 def ignore_interrupts() -> None:
@@ -44,14 +44,20 @@ def _let_go_of_forkserver() -> None:
     server._forkserver_alive_fd = None
 
 
+def main_elsewhere(_program: MainFile, control: Handover, spec: WorkerSpec) -> None:
+    """`main` in a process that is not forked from the pool's. It has the main module by now."""
+    main(control, spec)
+
+
 def main(control: Handover, spec: WorkerSpec) -> None:
     """Takes the seat offered through `control` and works until the pool has no more to do."""
     ignore_interrupts()
     _let_go_of_forkserver()
     try:
         seat = WorkerSeat(control.fd, spec.max_tasks, spec.breaks)
-    except OSError:
-        # The parent is gone: nobody is left to work for, or to tell.
+    except EOFError:
+        # The parent is gone, or does without this process: nobody is left to work for, or to tell.
+        # Any other error is multiprocessing's to report.
         sys.exit(1)
     try:
         spec.initialize()

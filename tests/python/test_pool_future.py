@@ -227,9 +227,19 @@ def test_a_callback_may_submit_wait_and_block(pool: mh.Pool) -> None:
     assert results == list(range(1, 22))
 
 
-def test_a_blocked_callback_holds_up_no_result(pool: mh.Pool) -> None:
-    release = threading.Event()
-    pool.submit(tasks.square, 2).add_done_callback(lambda _: release.wait(tasks.PATIENCE))
+def test_a_blocked_callback_holds_up_no_result(pool: mh.Pool, tmp_path: Path) -> None:
+    blocked, release = threading.Event(), threading.Event()
+
+    def block(_: object) -> None:
+        blocked.set()
+        release.wait(tasks.PATIENCE)
+
+    future = pool.submit(
+        tasks.announce_and_wait, str(tmp_path / "begun"), str(tmp_path / "go"), None
+    )
+    future.add_done_callback(block)
+    (tmp_path / "go").touch()
+    assert blocked.wait(tasks.PATIENCE)
     try:
         assert [pool.submit(tasks.square, 3).result() for _ in range(100)] == [9] * 100
     finally:

@@ -146,14 +146,15 @@ def test_ctrl_c_ends_while_a_callback_is_stuck(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
         """
-import threading
+import threading, time
 import manyhands as mh
 
 if __name__ == "__main__":
     pool = mh.Pool(1)
     lock = threading.Lock()
     lock.acquire()
-    pool.submit(abs, -1).add_done_callback(lambda _: lock.acquire())
+    # It must not have ended yet, or the callback were called here.
+    pool.submit(time.sleep, 1).add_done_callback(lambda _: lock.acquire())
     pool.submit(abs, -1).result()
     raise KeyboardInterrupt
 """

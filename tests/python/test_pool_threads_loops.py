@@ -296,3 +296,37 @@ def test_an_initializer_that_fails_in_either_half_breaks_both(first: Any) -> Non
                 pool.submit(function, -1)
             with pytest.raises(concurrent.futures.BrokenExecutor):
                 list(pool.map(function, [-1]))
+
+
+def test_what_waits_for_a_function_ends_when_the_initializer_fails_in_a_loops_thread() -> None:
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def prepare() -> None:
+        if "loop" in threading.current_thread().name:
+            raise ValueError("refused")
+
+    def block() -> str:
+        begun.set()
+        goes_on.wait(60)
+        return "ran"
+
+    with tasks.thread_pool(1, initializer=prepare) as pool:
+        under_way = pool.submit(block)
+        assert begun.wait(60)
+        waits = [pool.submit(abs, -1), pool.submit(abs, -2)]
+        batch = pool._submit_batch(abs, [(-1,)], False)
+        told: list[Any] = []
+        waits[0].add_done_callback(told.append)
+        with pytest.raises(concurrent.futures.BrokenExecutor):
+            pool.submit(tasks.echo, 1).result(60)
+        # Although the only thread for functions is busy.
+        for future in waits:
+            with pytest.raises(concurrent.futures.BrokenExecutor, match="initializer failed"):
+                future.result(60)
+        assert told == waits[:1]
+        assert batch.wait(60)
+        with pytest.raises(concurrent.futures.BrokenExecutor):
+            pool.submit(abs, -3)
+        assert not under_way.done()
+        goes_on.set()
+        assert under_way.result(60) == "ran"

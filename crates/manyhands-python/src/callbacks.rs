@@ -8,17 +8,18 @@
 //! before ([`stop_all`]), and callbacks of executors waited for ([`join_executors`]).
 
 use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use manyhands::sys::event::{Event, Woken};
 use manyhands::sys::forked::ProcessMark;
-use manyhands::sys::signals::{self, Blocked};
 use manyhands::task::Waiter;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use crate::future::FutureBase;
+use crate::interrupts::Interrupts;
 use crate::outcome::os_error;
 use crate::strangers;
 
@@ -73,10 +74,12 @@ pub(crate) struct Callbacks {
     /// Of an executor, whose callbacks the end of the interpreter waits for.
     of_executor: bool,
     mark: ProcessMark,
+    /// Who waits for the pool is to hear of signals.
+    pub(crate) interrupts: Arc<Interrupts>,
 }
 
 impl Callbacks {
-    pub(crate) fn new(of_executor: bool) -> std::io::Result<Arc<Self>> {
+    pub(crate) fn new(py: Python<'_>, of_executor: bool) -> std::io::Result<Arc<Self>> {
         let idle = Event::new()?;
         idle.set();
         let callbacks = Arc::new(Self {
@@ -85,6 +88,7 @@ impl Callbacks {
             idle,
             of_executor,
             mark: ProcessMark::current(),
+            interrupts: Interrupts::shared(py)?,
         });
         // Taken with the interpreter's lock only, so that no fork finds it held.
         let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
@@ -229,24 +233,29 @@ impl Callbacks {
     ) -> PyResult<bool> {
         loop {
             let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
-            let blocked = signals::is_main_thread().then(Blocked::new);
-            py.check_signals()?;
-            let joined = py.detach(|| self.join(left, blocked.as_ref()));
-            drop(blocked);
+            let listening = self.interrupts.listen(py)?;
+            let interrupt = listening.as_ref().map(AsFd::as_fd);
+            let joined = py.detach(|| self.join(left, interrupt));
+            drop(listening);
             match joined.map_err(os_error)? {
                 Woken::Ready => return Ok(true),
                 Woken::TimedOut => return Ok(false),
-                Woken::Interrupted => py.check_signals()?,
+                // Its handler has its say now.
+                Woken::Interrupted => {}
             }
         }
     }
 
-    fn join(&self, timeout: Option<Duration>, blocked: Option<&Blocked>) -> std::io::Result<Woken> {
+    fn join(
+        &self,
+        timeout: Option<Duration>,
+        interrupt: Option<BorrowedFd<'_>>,
+    ) -> std::io::Result<Woken> {
         if self.lock().thread == Some(std::thread::current().id()) {
             return Ok(Woken::Ready);
         }
-        match blocked {
-            Some(blocked) => self.idle.wait_unblocked(timeout, blocked),
+        match interrupt {
+            Some(interrupt) => self.idle.wait_or(timeout, interrupt),
             None => self.idle.wait(timeout),
         }
     }

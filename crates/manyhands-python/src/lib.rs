@@ -10,6 +10,7 @@ mod coroutines;
 mod door;
 mod functions;
 mod future;
+mod interrupts;
 mod launcher;
 mod outcome;
 mod payload;

@@ -1,11 +1,12 @@
 //! The native part of `manyhands.Pool`: submitting, and what waiting needs.
 
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use manyhands::board::WorkerPhase;
 use manyhands::process::{Config, OnDeath, Pool, Waited};
-use manyhands::sys::signals::{self, Blocked};
+use manyhands::sys::signals;
 use manyhands::task::Task;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::intern;
@@ -46,20 +47,19 @@ pub(crate) fn wait(
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
     loop {
         let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
-        let main = signals::is_main_thread();
-        if main && py.detach(|| core.pool.look(task, left)) {
+        if signals::is_main_thread() && py.detach(|| core.pool.look(task, left)) {
             return Ok(true);
         }
-        // Handlers have their say after signals are blocked, so that none is slept through.
-        let blocked = main.then(Blocked::new);
-        py.check_signals()?;
+        let listening = core.callbacks.interrupts.listen(py)?;
+        let interrupt = listening.as_ref().map(AsFd::as_fd);
         // The one error is that of a forked child, which no completion can reach.
-        let waited = py.detach(|| core.pool.wait_with(task, left, blocked.as_ref()));
-        drop(blocked);
+        let waited = py.detach(|| core.pool.wait_with(task, left, interrupt));
+        drop(listening);
         match waited.map_err(|error| PyRuntimeError::new_err(error.to_string()))? {
             Waited::Done => return Ok(true),
             Waited::TimedOut => return Ok(false),
-            Waited::Interrupted => py.check_signals()?,
+            // Its handler has its say now.
+            Waited::Interrupted => {}
         }
     }
 }
@@ -159,7 +159,7 @@ impl PoolBase {
             .map_err(os_error)?;
         let core = Arc::new(Core {
             pool,
-            callbacks: Callbacks::new(standard.is_some()).map_err(os_error)?,
+            callbacks: Callbacks::new(py, standard.is_some()).map_err(os_error)?,
             hubs,
             errors,
             is_standard: standard.is_some(),

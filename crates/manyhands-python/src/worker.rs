@@ -1,6 +1,7 @@
 //! A worker process: its seat, and the loop that runs functions in the main thread.
 
 use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use manyhands::Kind;
 use manyhands::arena::{ArenaError, SpanGuard};
 use manyhands::process::{Input, Job, Lane, Next, Seat};
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyEOFError, PyRuntimeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
@@ -198,12 +199,18 @@ pub(crate) struct WorkerSeat {
 #[pymethods]
 impl WorkerSeat {
     /// Takes the seat offered through the control socket `fd`, which it owns from then on; runs
-    /// at most `max_tasks` tasks. With `breaks`, a task that cannot be read ends the worker.
+    /// at most `max_tasks` tasks. With `breaks`, a task that cannot be read ends the worker. Raises
+    /// `EOFError` if the parent is gone, or does without this process.
     #[new]
     #[pyo3(signature = (fd, max_tasks, breaks=false))]
     fn new(py: Python<'_>, fd: i32, max_tasks: Option<u64>, breaks: bool) -> PyResult<Self> {
         let control = own(fd)?;
-        let seat = py.detach(|| Seat::join(control))?;
+        let seat = py
+            .detach(|| Seat::join(control))
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::UnexpectedEof => PyEOFError::new_err(error.to_string()),
+                _ => error.into(),
+            })?;
         let left = AtomicU64::new(max_tasks.unwrap_or(u64::MAX));
         Ok(Self {
             worker: Arc::new(Worker {

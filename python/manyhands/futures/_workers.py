@@ -5,6 +5,7 @@ Who makes them is the pool's launcher; here it is recorded what it makes.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
@@ -35,14 +36,7 @@ class WorkerProcess:
     def __init__(self, pid: int, name: str) -> None:
         self.pid = pid
         self.name = name
-        self._pidfd: int | None
-        try:
-            # Its launcher has not been asked to reap it, so the number is its own, or nobody's.
-            self._pidfd = os.pidfd_open(pid)
-        except OSError:
-            # It has ended already, and the process that forked it has taken note of that; or no
-            # descriptor is left. It may have begun a task, so it must not be given up for that.
-            self._pidfd = None
+        self._sentinel = _descriptor(pid)
         self._reaped = threading.Event()
         self._exitcode: int | None = None
 
@@ -54,15 +48,11 @@ class WorkerProcess:
     @property
     def sentinel(self) -> int:
         """A descriptor that is readable when the process has ended."""
-        if self._pidfd is None:
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        return self._pidfd
+        return self._sentinel
 
     def is_alive(self) -> bool:
         """Does the process run?"""
-        if self._reaped.is_set():
-            return False
-        return self._pidfd is None or not _is_readable(self._pidfd)
+        return not self._reaped.is_set() and not _is_readable(self._sentinel)
 
     @property
     def exitcode(self) -> int | None:
@@ -86,12 +76,9 @@ class WorkerProcess:
         self._send(signal.SIGKILL)
 
     def _send(self, number: signal.Signals) -> None:
-        if not self._reaped.is_set():
+        if self.is_alive():
             try:
-                if self._pidfd is None:
-                    os.kill(self.pid, number)
-                else:
-                    signal.pidfd_send_signal(self._pidfd, number)
+                signal.pidfd_send_signal(self._sentinel, number)
             except ProcessLookupError:
                 # It has just been reaped.
                 return
@@ -105,8 +92,8 @@ class WorkerProcess:
         self._reaped.set()
 
     def __del__(self) -> None:
-        if self._pidfd is not None:
-            os.close(self._pidfd)
+        if hasattr(self, "_sentinel"):  # or there was none to be had
+            os.close(self._sentinel)
 
     def __repr__(self) -> str:
         if self._reaped.is_set():
@@ -114,6 +101,23 @@ class WorkerProcess:
         else:
             state = "started" if self.is_alive() else "stopped"
         return f"<{type(self).__name__} name={self.name!r} pid={self.pid} {state}>"
+
+
+def _descriptor(pid: int) -> int:
+    """One that is readable when the process has ended.
+
+    Raises:
+        OSError: None is left.
+    """
+    try:
+        # Its launcher has not been asked to reap it, so the number is its own, or nobody's.
+        return os.pidfd_open(pid)
+    except OSError as error:
+        # The second, if it is being reaped at this very moment.
+        if error.errno not in (errno.ESRCH, errno.EINVAL):
+            raise
+    # It has ended, and the process that forked it has taken note of that.
+    return os.eventfd(1)
 
 
 def _is_readable(descriptor: int) -> bool:
@@ -134,7 +138,14 @@ class Recorder:
     def launch(self, worker: int, fd: int) -> Child:
         """As the launcher."""
         child = self._launcher.launch(worker, fd)
-        process = WorkerProcess(child.pid, f"{self._name}-{worker}")
+        try:
+            process = WorkerProcess(child.pid, f"{self._name}-{worker}")
+        except OSError:
+            # It finds no seat, and would end when it asks for one. It may have gone already.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGKILL)
+            child.reap()
+            raise
         self._processes[child.pid] = process
         return RecordedChild(child, process, self._processes)
 

@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 
 use super::waiting::Ending;
 use crate::chain::Chain;
+use crate::door::hand_over;
 use crate::future::{FutureBase, is_interruption};
 use crate::outcome::os_error;
 
@@ -189,8 +190,19 @@ impl ThreadDoor {
         Ok(keys)
     }
 
+    /// As a door to processes has it.
+    fn serve(&self, ended: &Bound<'_, PyAny>, complete: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = ended.py();
+        hand_over(ended, self.read(py)?, complete).inspect_err(|error| {
+            if is_interruption(py, error) {
+                self.bell.put_back(Vec::new());
+            }
+        })
+    }
+
     /// One wait is over. (A door to processes counts them; threads need not be asked.)
-    fn leave(&self) {}
+    #[allow(clippy::unused_self, reason = "as a door to processes has it")]
+    fn leave(&self, _key: u64) {}
 
     /// The loop will not watch the descriptor any more: what is ready for it is dropped.
     fn close(&self) {

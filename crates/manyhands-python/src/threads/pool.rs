@@ -165,15 +165,18 @@ impl ThreadsBase {
     }
 }
 
+/// The pool takes no tasks any more, in the standard library's words.
+fn closed() -> PyErr {
+    PyRuntimeError::new_err(match interpreter_ends() {
+        true => "cannot schedule new futures after interpreter shutdown",
+        false => "cannot schedule new futures after shutdown",
+    })
+}
+
 fn refused(errors: &Bound<'_, PyAny>, why: &Unavailable<Failure>) -> PyErr {
     let py = errors.py();
     match why {
-        Unavailable::Closed if interpreter_ends() => {
-            PyRuntimeError::new_err("cannot schedule new futures after interpreter shutdown")
-        }
-        Unavailable::Closed => {
-            PyRuntimeError::new_err("cannot schedule new futures after shutdown")
-        }
+        Unavailable::Closed => closed(),
         Unavailable::Start(error) => {
             match error.get_ref().and_then(|e| e.downcast_ref::<PyErr>()) {
                 Some(error) => error.clone_ref(py),
@@ -248,7 +251,7 @@ impl ThreadsBase {
         let threads = Arc::new(Threads {
             executor: Some(executor),
             alive: alive.clone(),
-            main: MainBed::new(),
+            main: MainBed::new(py),
             errors: package,
             killed: AtomicBool::new(false),
         });
@@ -320,6 +323,14 @@ impl ThreadsBase {
         self._close(py, true)
     }
 
+    /// The initializer failed in the thread of an event loop: what has not begun ends with that.
+    fn _fail(&self) -> PyResult<()> {
+        if self.started()?.threads.is_ours() {
+            self.executor()?.fail(Failure::Initializer);
+        }
+        Ok(())
+    }
+
     /// A task that an event loop will run: its future, of the class `future`, which has the call
     /// until then.
     fn _task<'py>(
@@ -361,10 +372,7 @@ impl ThreadsBase {
         let threads = &self.started()?.threads;
         threads.check_ours()?;
         if threads.executor()?.is_closed() {
-            return Err(PyRuntimeError::new_err(match interpreter_ends() {
-                true => "cannot schedule new futures after interpreter shutdown",
-                false => "cannot schedule new futures after shutdown",
-            }));
+            return Err(closed());
         }
         Ok(Counted::new(threads.alive.one_more()))
     }

@@ -1,13 +1,15 @@
 //! How a thread waits for something of a thread pool: asleep, detached, and open to signals.
 
+use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use manyhands::sys::event::{Event, Woken};
-use manyhands::sys::signals::{self, Blocked};
+use manyhands::sys::signals;
 use manyhands::task::Waiter;
 use pyo3::prelude::*;
 
+use crate::interrupts::Interrupts;
 use crate::outcome::os_error;
 
 /// Something that ends, and tells those who watch it.
@@ -25,35 +27,38 @@ pub(crate) trait Ending: Send + Sync {
 /// Where the main thread sleeps; one for a pool, made with it: who has become short of descriptors
 /// since can wait nevertheless.
 #[derive(Default)]
-pub(crate) struct MainBed(Mutex<Option<Arc<MainEvent>>>);
+pub(crate) struct MainBed(Mutex<Option<Bedding>>);
+
+/// What ends the main thread's sleep: what it waits for, and signals.
+type Bedding = (Arc<MainEvent>, Arc<Interrupts>);
 
 impl MainBed {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(py: Python<'_>) -> Self {
         let bed = Self::default();
         // Where there is no descriptor now there may be one when it is needed: the first wait in
         // the main thread tries again, and says so.
-        let _later = bed.event();
+        let _later = bed.event(py);
         bed
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<MainEvent>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Bedding>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn event(&self) -> std::io::Result<Arc<MainEvent>> {
-        let mut event = self.lock();
-        if let Some(event) = &*event {
-            return Ok(event.clone());
+    fn event(&self, py: Python<'_>) -> std::io::Result<Bedding> {
+        let mut bedding = self.lock();
+        if let Some(bedding) = &*bedding {
+            return Ok(bedding.clone());
         }
-        let fresh = Arc::new(MainEvent(Event::new()?));
-        *event = Some(fresh.clone());
+        let fresh = (Arc::new(MainEvent(Event::new()?)), Interrupts::shared(py)?);
+        *bedding = Some(fresh.clone());
         Ok(fresh)
     }
 
     /// Nobody need wait any more: its descriptor is closed.
     pub(crate) fn clear(&self) {
-        let event = self.lock().take();
-        drop(event);
+        let bedding = self.lock().take();
+        drop(bedding);
     }
 }
 
@@ -138,12 +143,12 @@ fn wait_in_main(
     main: &MainBed,
     deadline: Option<Instant>,
 ) -> PyResult<bool> {
-    let event = main.event().map_err(os_error)?;
+    let (event, interrupts) = main.event(py).map_err(os_error)?;
     let waiter: Arc<dyn Waiter> = event.clone();
     if !what.watch(waiter.clone()) {
         return Ok(true);
     }
-    let ended = sleep_in_main(py, what, &event, deadline);
+    let ended = sleep_in_main(py, what, &event, &interrupts, deadline);
     if !matches!(ended, Ok(true)) {
         what.unwatch(&waiter);
     }
@@ -154,15 +159,13 @@ fn sleep_in_main(
     py: Python<'_>,
     what: &dyn Ending,
     event: &MainEvent,
+    interrupts: &Interrupts,
     deadline: Option<Instant>,
 ) -> PyResult<bool> {
     loop {
-        // Handlers run while nothing is blocked, as a program they start would inherit that; and
-        // have their say once more after signals are blocked, so that none is slept through. They
-        // may wait by the same event, so that what it said must be looked at after them.
-        py.check_signals()?;
-        let blocked = Blocked::new();
-        py.check_signals()?;
+        // Handlers run in here. They may wait by the same event, so that what it said must be looked
+        // at after them.
+        let listening = interrupts.listen(py)?;
         if what.is_done() {
             return Ok(true);
         }
@@ -170,8 +173,12 @@ fn sleep_in_main(
         if left.is_some_and(|left| left.is_zero()) {
             return Ok(false);
         }
-        let woken = py.detach(|| event.0.wait_unblocked(left, &blocked));
-        drop(blocked);
+        let interrupt = listening.as_ref().map(AsFd::as_fd);
+        let woken = py.detach(|| match interrupt {
+            Some(interrupt) => event.0.wait_or(left, interrupt),
+            None => event.0.wait(left),
+        });
+        drop(listening);
         if woken.map_err(os_error)? == Woken::Ready {
             event.0.clear();
         }

@@ -4,6 +4,7 @@
 //! drainer is armed for them on the board, and a drainer that slept through an arming has been
 //! rung. A drainer that leaves, for whatever reason, hands over before it unlocks.
 
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
@@ -16,7 +17,6 @@ use super::waiters::{LoopDoor, ThreadWaiter, Waited};
 use super::{FIRST_LOOP_DOORBELL, SUPERVISOR_DOORBELL, THREADS_DOORBELL};
 use crate::board::waiting::{Mode, Waiting};
 use crate::sys::event::{Event, Woken};
-use crate::sys::signals::Blocked;
 use crate::task::{Task, Waiter};
 
 /// How long a thread looks for a completion before it sleeps, where cores allow it: about what a
@@ -147,18 +147,18 @@ impl Shared {
         self: &Arc<Self>,
         task: &Arc<Task>,
         timeout: Option<Duration>,
-        blocked: Option<&Blocked>,
+        interrupt: Option<BorrowedFd<'_>>,
     ) -> io::Result<Waited> {
-        if task.is_done() || (blocked.is_none() && self.spin(task, timeout)) {
+        if task.is_done() || (interrupt.is_none() && self.spin(task, timeout)) {
             return Ok(Waited::Done);
         }
-        let bell = blocked.map(|_| Event::new()).transpose()?;
+        let bell = interrupt.map(|_| Event::new()).transpose()?;
         let me = ThreadWaiter::new(self.doorbells[THREADS_DOORBELL].clone(), bell);
         let as_waiter: Arc<dyn Waiter> = me.clone();
         if !task.watch(as_waiter.clone()) {
             return Ok(Waited::Done);
         }
-        let end = self.wait_as(&me, timeout, blocked, |_| task.is_done());
+        let end = self.wait_as(&me, timeout, interrupt, |_| task.is_done());
         if !matches!(end, Ok(Waited::Done)) {
             task.unwatch(&as_waiter);
         }
@@ -206,7 +206,7 @@ impl Shared {
         &self,
         me: &Arc<ThreadWaiter>,
         timeout: Option<Duration>,
-        blocked: Option<&Blocked>,
+        interrupt: Option<BorrowedFd<'_>>,
         done: impl Fn(&Desk) -> bool,
     ) -> io::Result<Waited> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
@@ -234,7 +234,7 @@ impl Shared {
                 }
                 desk.parked.push_back(me.clone());
                 drop(desk);
-                woken = me.park(left, blocked);
+                woken = me.park(left, interrupt);
                 desk = self.lock();
                 desk.parked.retain(|parked| !Arc::ptr_eq(parked, me));
             } else {
@@ -246,7 +246,7 @@ impl Shared {
                     continue;
                 }
                 drop(desk);
-                woken = me.poll(left, blocked);
+                woken = me.poll(left, interrupt);
                 desk = self.lock();
             }
         };

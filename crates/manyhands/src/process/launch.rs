@@ -6,22 +6,27 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::shared::Shared;
 use super::shortage::is_shortage;
 use super::supervisor::Event;
+use super::welcome;
+use crate::sys::channel::Channel;
 use crate::sys::pidfd::{self, Process};
 use crate::sys::signals::spawn_without_signals;
 use crate::task::Exit;
 
 /// Makes worker processes. All calls come from one thread that lives as long as the pool.
 pub trait Launcher: Send {
-    /// Starts the process for place `worker`. In it, `control` is given to [`Seat::join`].
+    /// Starts the process for place `worker`. In it, `control` is given to [`Seat::join`], which
+    /// returns after this has: so this must not wait for what the process does after it.
     ///
     /// # Errors
-    /// The process could not be started; says why, and whether that may pass.
+    /// The process could not be started, or not be held on to; says why, and whether that may pass.
+    /// A process that runs nevertheless will find no seat. A panic counts as an error.
     ///
     /// [`Seat::join`]: super::Seat::join
     fn launch(&mut self, worker: usize, control: OwnedFd) -> Result<Launched, NotLaunched>;
@@ -85,7 +90,9 @@ pub trait Child: Send {
 pub(super) enum Request {
     Launch {
         worker: usize,
-        control: OwnedFd,
+        /// The parent's end, until the process is known.
+        control: Channel,
+        theirs: OwnedFd,
     },
     Reap {
         worker: usize,
@@ -125,21 +132,14 @@ pub(super) fn start(
     let thread = spawn_without_signals("manyhands-launch".into(), move || {
         for request in requests {
             let event = match request {
-                Request::Launch { worker, control } => match launcher.launch(worker, control) {
-                    Ok(Launched { pid, child }) => {
-                        let process = watch(pid);
-                        Event::Started {
-                            worker,
-                            pid,
-                            process,
-                            child,
-                        }
-                    }
-                    Err(why) => Event::NotStarted { worker, why },
-                },
+                Request::Launch {
+                    worker,
+                    control,
+                    theirs,
+                } => launch(&mut *launcher, worker, control, theirs),
                 Request::Reap { worker, mut child } => Event::Reaped {
                     worker,
-                    exit: child.reap(),
+                    exit: attempt(|| child.reap()).unwrap_or(Exit::Unknown),
                 },
             };
             shared.tell_supervisor(event);
@@ -147,4 +147,46 @@ pub(super) fn start(
         launcher.close();
     })?;
     Ok((sender, thread))
+}
+
+fn launch(launcher: &mut dyn Launcher, worker: usize, control: Channel, theirs: OwnedFd) -> Event {
+    let launched = attempt(|| launcher.launch(worker, theirs))
+        .unwrap_or_else(|| Err("the launcher panicked".into()));
+    match launched {
+        Ok(Launched { pid, child }) => {
+            let process = watch(pid);
+            if let Watched::Held(process) = &process {
+                admit(process, &control);
+            }
+            Event::Started {
+                worker,
+                pid,
+                process,
+                control,
+                child,
+            }
+        }
+        Err(why) => {
+            // It may have begun to run nevertheless.
+            let _nobody_there = control.end();
+            Event::NotStarted { worker, why }
+        }
+    }
+}
+
+/// Lets the process take its seat.
+fn admit(process: &Process, control: &Channel) {
+    match welcome::admit(control).map_err(|error| error.kind()) {
+        Ok(()) => {}
+        // Nobody holds the other end of the socket any more: it ends, and its exit status says why.
+        Err(io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
+        // It would wait for ever.
+        Err(_) => process.kill().expect("SIGKILL to a worker of one's own"),
+    }
+}
+
+/// What the launcher's code gives; `None` where it panicked. The supervisor waits for an answer to
+/// each of its requests.
+fn attempt<T>(code: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(code)).ok()
 }

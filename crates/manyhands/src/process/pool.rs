@@ -1,6 +1,7 @@
 //! The parent's handle of a pool: submit, cancel, wait, shut down.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -17,7 +18,6 @@ use crate::board::watch::Watch;
 use crate::board::{Board, Definition, Geometry, INLINE_BYTES, Kind};
 use crate::sys::event::Event;
 use crate::sys::forked::ProcessMark;
-use crate::sys::signals::Blocked;
 use crate::sys::timer::Timer;
 use crate::sys::{cores, pidfd};
 use crate::task::{Broken, Limits, Outcome, Task};
@@ -246,8 +246,8 @@ impl Pool {
         task.is_done() || (self.is_ours() && self.shared.spin(task, timeout))
     }
 
-    /// As [`Pool::wait`], on a thread that has `blocked` signals: they come in while it sleeps. It
-    /// sleeps at once; [`Pool::look`] comes before.
+    /// As [`Pool::wait`], and interrupted as well while `interrupt` is readable. With that it sleeps at
+    /// once; [`Pool::look`] comes before.
     ///
     /// # Errors
     /// As [`Pool::wait`].
@@ -255,12 +255,12 @@ impl Pool {
         &self,
         task: &Arc<Task>,
         timeout: Option<Duration>,
-        blocked: Option<&Blocked>,
+        interrupt: Option<BorrowedFd<'_>>,
     ) -> io::Result<Waited> {
         if !self.is_ours() && !task.is_done() {
             return Err(io::Error::other(SubmitError::OtherProcess));
         }
-        self.shared.wait(task, timeout, blocked)
+        self.shared.wait(task, timeout, interrupt)
     }
 
     /// From now on (`true`), or no longer, somebody waits for completions in a way that the

@@ -38,14 +38,18 @@ pub struct Seat {
 
 impl Seat {
     /// Takes the seat that the parent offers through `control`, and has the kernel end this
-    /// process with the one that started it.
+    /// process with the one that started it. Waits until the launcher has told the parent of this
+    /// process.
     ///
     /// # Errors
-    /// The parent is gone, or what it sent can not be opened.
+    /// [`io::ErrorKind::UnexpectedEof`]: the parent is gone, or does without this process, as the
+    /// launcher has reported an error. Anything else: what the parent sent can not be opened.
     pub fn join(control: OwnedFd) -> io::Result<Arc<Self>> {
         let control = Channel::from(control);
         let welcome = welcome::receive(&control)?;
         pidfd::die_with_parent()?;
+        let parent = Process::from(welcome.parent);
+        welcome::await_admission(&control, &parent)?;
         let config = ArenaConfig::default();
         Ok(Arc::new(Self {
             board: Board::open(welcome.board)?,
@@ -55,7 +59,7 @@ impl Seat {
             lanes: welcome.lanes.into_iter().map(Event::from).collect(),
             mark: ProcessMark::current(),
             control,
-            parent: Process::from(welcome.parent),
+            parent,
             place: welcome.place,
             retiring: AtomicBool::new(false),
         }))

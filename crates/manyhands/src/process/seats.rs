@@ -44,6 +44,7 @@ pub(super) enum Worker {
 
 pub(super) struct Seat {
     pub(super) worker: Worker,
+    /// Of a process that is known.
     pub(super) control: Option<Channel>,
     pub(super) answered: bool,
     /// It was ended at once, for want of a descriptor to watch it by.
@@ -97,14 +98,15 @@ impl Supervisor {
         welcome::send(&control, place, &fixed, &shared.doorbells, &shared.lanes)?;
         self.seats[worker] = Seat {
             worker: Worker::Launching,
-            control: Some(control),
+            control: None,
             answered: false,
             unwatched: false,
             since: Instant::now(),
         };
         self.request(Request::Launch {
             worker,
-            control: theirs.into(),
+            control,
+            theirs: theirs.into(),
         });
         Ok(())
     }
@@ -145,8 +147,6 @@ impl Supervisor {
 
     /// A worker's process has exited and how is known: recovers its tasks, replaces it.
     pub(super) fn bury(&mut self, worker: usize, exit: Exit) {
-        // One that was gone as soon as it was known has not been listened to.
-        self.listen(worker);
         let seat = &mut self.seats[worker];
         let Worker::Reaping { pid } = std::mem::replace(&mut seat.worker, Worker::Vacant) else {
             return;

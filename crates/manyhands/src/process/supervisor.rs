@@ -23,6 +23,7 @@ use super::seats::{Seat, Worker};
 use super::shared::{Shared, WATCH};
 use super::shortage::Shortage;
 use crate::board::{Kind, watch};
+use crate::sys::channel::Channel;
 use crate::sys::clock;
 use crate::sys::event::wait_any;
 use crate::sys::signals::spawn_without_signals;
@@ -34,6 +35,7 @@ pub(super) enum Event {
         worker: usize,
         pid: u32,
         process: Watched,
+        control: Channel,
         child: Box<dyn Child>,
     },
     NotStarted {
@@ -214,8 +216,10 @@ impl Supervisor {
                 worker,
                 pid,
                 process,
+                control,
                 child,
             } => {
+                self.seats[worker].control = Some(control);
                 self.shared
                     .board
                     .worker(worker)

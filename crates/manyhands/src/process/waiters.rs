@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use crate::sys::event::{Event, Woken};
 use crate::sys::parker;
-use crate::sys::signals::Blocked;
 use crate::task::Waiter;
 
 /// How a thread's wait ended.
@@ -29,7 +28,7 @@ const POLLING: u32 = 2;
 pub(super) struct ThreadWaiter {
     word: AtomicU32,
     doorbell: Arc<Event>,
-    /// What a thread sleeps on that lets signals in meanwhile, which futex(2) can not.
+    /// What a thread sleeps on that can be interrupted by a descriptor, which futex(2) can not.
     bell: Option<Event>,
 }
 
@@ -56,11 +55,11 @@ impl ThreadWaiter {
     pub(super) fn park(
         &self,
         timeout: Option<Duration>,
-        blocked: Option<&Blocked>,
+        interrupt: Option<BorrowedFd<'_>>,
     ) -> std::io::Result<Woken> {
-        match (&self.bell, blocked) {
-            (Some(bell), Some(blocked)) => {
-                let woken = bell.wait_unblocked(timeout, blocked);
+        match (&self.bell, interrupt) {
+            (Some(bell), Some(interrupt)) => {
+                let woken = bell.wait_or(timeout, interrupt);
                 bell.clear();
                 woken
             }
@@ -72,10 +71,10 @@ impl ThreadWaiter {
     pub(super) fn poll(
         &self,
         timeout: Option<Duration>,
-        blocked: Option<&Blocked>,
+        interrupt: Option<BorrowedFd<'_>>,
     ) -> std::io::Result<Woken> {
-        let woken = match blocked {
-            Some(blocked) => self.doorbell.wait_unblocked(timeout, blocked),
+        let woken = match interrupt {
+            Some(interrupt) => self.doorbell.wait_or(timeout, interrupt),
             None => self.doorbell.wait(timeout),
         };
         self.doorbell.clear();
@@ -129,7 +128,8 @@ impl LoopDoor {
         })
     }
 
-    pub(super) fn ring(&self) {
+    /// Has the loop look again.
+    pub fn ring(&self) {
         self.event.set();
     }
 

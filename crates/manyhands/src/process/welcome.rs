@@ -1,17 +1,23 @@
 //! What parent and worker say to each other over the control socket.
 //!
 //! The parent sends the welcome before the process exists: the numbers of the place, and
-//! every descriptor that a worker needs. The worker answers once: it is ready, or its
-//! initializer failed, and how.
+//! every descriptor that a worker needs. When it knows the process, it admits it; before that the
+//! process touches nothing of the pool. The worker answers once: it is ready, or its initializer
+//! failed, and how. The protocol is in README.md, "Taking a seat".
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags};
+
 use crate::sys::channel::{Channel, MAX_DESCRIPTORS, MAX_MESSAGE};
+use crate::sys::event::wait_any;
 
 /// Descriptors before the lanes' events: board, the parent's arena, the worker's own arena, the
 /// parent's process, and the doorbells.
 const FIXED: usize = 4 + super::DOORBELLS;
+
+const ADMITTED: &[u8] = b"admitted";
 
 /// The numbers in a welcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,9 +62,44 @@ pub(super) fn send(
         .try_for_each(|some| channel.send(b"lanes", some))
 }
 
+/// The process that the launcher has made may take its seat.
+pub(super) fn admit(channel: &Channel) -> io::Result<()> {
+    channel.send(ADMITTED, &[])
+}
+
+fn gone() -> io::Error {
+    let text = "the pool's owner is gone, or does without this worker";
+    io::Error::new(io::ErrorKind::UnexpectedEof, text)
+}
+
+fn foreign() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "not a welcome of this version")
+}
+
+/// Waits until the parent admits this process.
+pub(super) fn await_admission(channel: &Channel, parent: &impl AsFd) -> io::Result<()> {
+    loop {
+        // End of file alone would not tell of the parent's death where a process that it forked
+        // holds its end of the socket.
+        let mut fds = [
+            PollFd::new(channel, PollFlags::IN),
+            PollFd::new(parent, PollFlags::IN),
+        ];
+        wait_any(&mut fds, None)?;
+        if !fds[1].revents().is_empty() {
+            return Err(gone());
+        }
+        match channel.receive(false) {
+            Ok(Some((message, _))) if message == ADMITTED => return Ok(()),
+            Ok(Some(_)) => return Err(foreign()),
+            Ok(None) => return Err(gone()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 pub(super) fn receive(channel: &Channel) -> io::Result<Welcome> {
-    let gone = || io::Error::new(io::ErrorKind::UnexpectedEof, "the pool's owner is gone");
-    let foreign = || io::Error::new(io::ErrorKind::InvalidData, "not a welcome of this version");
     let (message, fixed) = channel.receive(true)?.ok_or_else(gone)?;
     if message.len() != 24 || fixed.len() != FIXED {
         return Err(foreign());

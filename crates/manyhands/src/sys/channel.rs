@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
-    sendmsg, socketpair,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType,
+    recvmsg, sendmsg, shutdown, socketpair,
 };
 
 /// Descriptors in one message at the most; the kernel's own limit (`SCM_MAX_FD`) is 253.
@@ -59,6 +59,15 @@ impl Channel {
             )
         })?;
         Ok(())
+    }
+
+    /// Ends the conversation in both directions, also for whoever else holds this end, as a child
+    /// that the program forked does: the other end finds what was sent before, and then the end.
+    ///
+    /// # Errors
+    /// The other end is closed.
+    pub fn end(&self) -> io::Result<()> {
+        Ok(shutdown(&self.0, Shutdown::Both)?)
     }
 
     /// Receives one message; `None` when the other end is closed. Blocks unless `wait` is false,
@@ -142,5 +151,16 @@ mod tests {
         assert!(event.clear());
         drop(ours);
         assert!(theirs.receive(true).unwrap().is_none());
+    }
+
+    #[test]
+    fn an_end_reaches_the_other_side_though_a_copy_of_this_one_is_held() {
+        let (ours, theirs) = Channel::pair().unwrap();
+        let copy = ours.0.try_clone().unwrap();
+        ours.send(b"last", &[]).unwrap();
+        ours.end().unwrap();
+        assert_eq!(theirs.receive(true).unwrap().unwrap().0, b"last");
+        assert!(theirs.receive(true).unwrap().is_none());
+        drop(copy);
     }
 }

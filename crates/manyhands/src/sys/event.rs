@@ -1,13 +1,11 @@
 //! Wake-ups through eventfd(2): a counter that a poller sees as readable.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
-
-use super::signals::Blocked;
 
 /// A non-blocking eventfd; descriptors of one event can be held by several processes.
 #[derive(Debug)]
@@ -47,39 +45,6 @@ impl Event {
         }
     }
 
-    /// As [`Event::wait`], where signals are blocked: they come in while it sleeps.
-    ///
-    /// # Errors
-    /// As ppoll(2), except that an interrupt is [`Woken::Interrupted`].
-    pub fn wait_unblocked(
-        &self,
-        timeout: Option<Duration>,
-        blocked: &Blocked,
-    ) -> io::Result<Woken> {
-        let mut fd = libc::pollfd {
-            fd: self.0.as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
-        let timeout = timeout.map(|time| libc::timespec {
-            tv_sec: libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX),
-            tv_nsec: time.subsec_nanos().into(),
-        });
-        let timeout = timeout
-            .as_ref()
-            .map_or(std::ptr::null(), std::ptr::from_ref);
-        // SAFETY: one valid pollfd, a timeout that is null or valid, and a valid signal set; all
-        // live through the call.
-        match unsafe { libc::ppoll(&raw mut fd, 1, timeout, blocked.before()) } {
-            0 => Ok(Woken::TimedOut),
-            -1 => match io::Error::last_os_error() {
-                error if error.kind() == io::ErrorKind::Interrupted => Ok(Woken::Interrupted),
-                error => Err(error),
-            },
-            _ => Ok(Woken::Ready),
-        }
-    }
-
     /// Sleeps until the event is set, `timeout` has passed, or a signal came.
     ///
     /// # Errors
@@ -87,6 +52,25 @@ impl Event {
     pub fn wait(&self, timeout: Option<Duration>) -> io::Result<Woken> {
         let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
         wait_any(&mut fds, timeout)
+    }
+
+    /// As [`Event::wait`], and interrupted as well while `interrupt` is readable.
+    ///
+    /// # Errors
+    /// As [`Event::wait`].
+    pub fn wait_or(
+        &self,
+        timeout: Option<Duration>,
+        interrupt: BorrowedFd<'_>,
+    ) -> io::Result<Woken> {
+        let mut fds = [
+            PollFd::new(&self.0, PollFlags::IN),
+            PollFd::from_borrowed_fd(interrupt, PollFlags::IN),
+        ];
+        match wait_any(&mut fds, timeout)? {
+            Woken::Ready if fds[0].revents().is_empty() => Ok(Woken::Interrupted),
+            woken => Ok(woken),
+        }
     }
 }
 

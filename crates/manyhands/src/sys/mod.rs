@@ -13,6 +13,7 @@ pub mod memfd;
 pub(crate) mod naming;
 pub mod parker;
 pub mod pidfd;
+pub mod pipe;
 #[cfg(all(feature = "tokio", not(loom)))]
 pub(crate) mod readable;
 pub(crate) mod scoped;

@@ -65,40 +65,6 @@ impl SignalMask {
     }
 }
 
-/// All signals are kept from the calling thread until this is dropped; a wait that is given it
-/// lets them in while it sleeps, and only then. So a signal that comes between the last look at
-/// what the handlers left and the sleep is not slept through; see ppoll(2).
-pub struct Blocked {
-    before: libc::sigset_t,
-}
-
-impl Blocked {
-    /// Blocks them. To be dropped by the same thread.
-    #[must_use]
-    pub fn new() -> Self {
-        Self {
-            before: set_mask(None),
-        }
-    }
-
-    /// What the thread blocked before.
-    pub(super) fn before(&self) -> &libc::sigset_t {
-        &self.before
-    }
-}
-
-impl Default for Blocked {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Drop for Blocked {
-    fn drop(&mut self) {
-        set_mask(Some(self.before));
-    }
-}
-
 /// Is this the thread that the program began with? Interpreters handle signals there.
 #[must_use]
 pub fn is_main_thread() -> bool {

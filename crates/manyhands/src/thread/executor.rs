@@ -144,6 +144,12 @@ impl<W: Worker> Executor<W> {
         self.shared.queue.close();
     }
 
+    /// Breaks it, as a thread that cannot be set up does: accepts no more jobs, and abandons in the
+    /// calling thread what has not begun. (What is being accepted at this moment may still run.)
+    pub fn fail(&self, failure: W::Failure) {
+        self.shared.fail(failure);
+    }
+
     /// Is it closed, or broken?
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -267,7 +273,6 @@ impl<W: Worker> Shared<W> {
     }
 
     /// Takes no more jobs, and abandons those that wait.
-    #[cfg(feature = "tokio")]
     pub(super) fn fail(&self, failure: W::Failure) {
         // The first failure counts; the others are of the same sort.
         let _ = self.broken.set(failure);

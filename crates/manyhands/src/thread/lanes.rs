@@ -1,18 +1,16 @@
 //! The threads that run a pool's futures, each with a tokio runtime of its own.
 //!
-//! Guarantees: futures are begun in the order in which they were submitted, at most as many at once
-//! in each thread as agreed; a thread is started only for a future beside which as many are under
-//! way as there are threads, never more than the limit; no future waits while a thread could begin
-//! it. No lock is held while a thread is started, or while anything of a future's is run or dropped.
+//! Guarantees: no lock is held while anything of a future's is run or dropped; a thread that an
+//! initializer fails in breaks the pool. Who begins what, and when a thread is started, is in
+//! `turns.rs`.
 //!
 //! A runtime with several threads, tokio's own, panics or waits for ever where the system gives too
 //! few of them. Here a thread that cannot be started is an error, or the others go on.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::task::{Context, Poll, Waker};
-use std::{io, mem, thread};
+use std::sync::{Arc, OnceLock, Weak};
+use std::{io, thread};
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -20,6 +18,7 @@ use super::crew::{Crew, Initializer};
 use super::current::{Here, Running, enter};
 use super::error::Error;
 use super::executor::Shared;
+use super::turns::{Threads, Turns};
 use crate::panic::{catch, drop_quietly};
 use crate::sys::naming::without_nul;
 
@@ -44,74 +43,33 @@ pub(super) struct Lanes {
     /// What the pool is told apart by; and what runs its closures, which breaks if an initializer
     /// fails here.
     pool: OnceLock<(usize, Weak<Shared<Crew>>)>,
-    state: Mutex<State>,
-    /// A thread has ended, or its start has.
-    changed: Condvar,
+    turns: Turns<Arc<dyn Turn>, Starter>,
 }
 
-#[derive(Default)]
-struct State {
-    waiting: VecDeque<Arc<dyn Turn>>,
-    running: HashMap<u64, Arc<dyn Running>>,
-    /// Futures that were ever begun.
-    begun: u64,
-    /// Threads that live or are being started, in the order of their start.
-    lanes: BTreeMap<usize, Lane>,
-    /// Threads that were ever asked for.
-    asked: usize,
-    /// Starts that have not come back.
-    starting: usize,
-    handles: Vec<thread::JoinHandle<()>>,
-    /// Why no more futures are taken.
-    closed: Option<Error>,
-}
+/// Starts threads for these lanes.
+struct Starter(Arc<Lanes>);
 
-/// One thread.
-#[derive(Default)]
-struct Lane {
-    running: usize,
-    /// There while the thread has nothing to begin; tokio's, so that nothing of a stranger's is run
-    /// where it is cloned or dropped.
-    waker: Option<Waker>,
-}
+impl Threads<Arc<dyn Turn>> for Starter {
+    type Error = Error;
+    type Handle = thread::JoinHandle<()>;
 
-impl State {
-    /// Whom to wake for a future that was just added: one that runs nothing, since it comes at once;
-    /// otherwise all that have room, as any of them may be in the middle of something long.
-    fn for_one_more(&mut self, concurrency: usize) -> Vec<Waker> {
-        let mut lanes = self.lanes.values_mut();
-        if let Some(idle) = lanes.find(|lane| lane.running == 0 && lane.waker.is_some()) {
-            return idle.waker.take().into_iter().collect();
+    fn start(&self, lane: usize) -> Result<thread::JoinHandle<()>, Error> {
+        Ok(self.0.try_start(lane)?)
+    }
+
+    fn lose(&self, futures: VecDeque<Arc<dyn Turn>>, why: &Error) {
+        for future in futures {
+            drop_quietly(catch(move || future.stop_running(why.clone())));
         }
-        let lanes = self.lanes.values_mut();
-        let with_room = lanes.filter(|lane| lane.running < concurrency);
-        with_room.filter_map(|lane| lane.waker.take()).collect()
-    }
-
-    fn all(&mut self) -> Vec<Waker> {
-        let lanes = self.lanes.values_mut();
-        lanes.filter_map(|lane| lane.waker.take()).collect()
-    }
-}
-
-fn wake_all(wakers: Vec<Waker>) {
-    wakers.into_iter().for_each(Waker::wake);
-}
-
-/// Ends futures that will not be begun.
-fn lose(tasks: VecDeque<Arc<dyn Turn>>, why: &Error) {
-    for task in tasks {
-        drop_quietly(catch(move || task.stop_running(why.clone())));
     }
 }
 
 impl Lanes {
     pub(super) fn new(plan: Plan) -> Arc<Self> {
         Arc::new(Self {
+            turns: Turns::new(plan.most, plan.concurrency),
             plan,
             pool: OnceLock::new(),
-            state: Mutex::default(),
-            changed: Condvar::new(),
         })
     }
 
@@ -126,8 +84,8 @@ impl Lanes {
         self.pool.get().map_or(0, |(pool, _)| *pool)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn starter(self: &Arc<Self>) -> Starter {
+        Starter(self.clone())
     }
 
     /// Has the future begun when its turn comes.
@@ -135,61 +93,7 @@ impl Lanes {
     /// # Errors
     /// No more are taken, or there is no thread and none can be started.
     pub(super) fn submit(self: &Arc<Self>, task: Arc<dyn Turn>) -> Result<(), Error> {
-        let mut state = self.lock();
-        while state.closed.is_none() && state.lanes.is_empty() {
-            // The first thread has to be there first, so that its error is this future's.
-            let lane = self.one_more(&mut state);
-            drop(state);
-            self.start(lane)?;
-            state = self.lock();
-        }
-        if let Some(why) = &state.closed {
-            let why = why.clone();
-            drop(state);
-            return Err(why);
-        }
-        state.waiting.push_back(task);
-        let wakers = state.for_one_more(self.plan.concurrency);
-        let threads = state.lanes.len();
-        let grows = threads < self.plan.most && state.waiting.len() + state.running.len() > threads;
-        let lane = grows.then(|| self.one_more(&mut state));
-        drop(state);
-        wake_all(wakers);
-        if let Some(lane) = lane {
-            // Without it, the others go on with all of them.
-            drop(self.start(lane));
-        }
-        Ok(())
-    }
-
-    fn one_more(&self, state: &mut State) -> usize {
-        let lane = state.asked;
-        state.asked += 1;
-        state.starting += 1;
-        state.lanes.insert(lane, Lane::default());
-        lane
-    }
-
-    /// Starts the thread of a lane that is counted already.
-    fn start(self: &Arc<Self>, lane: usize) -> Result<(), Error> {
-        let started = self.try_start(lane);
-        let mut state = self.lock();
-        state.starting -= 1;
-        let started = match started {
-            Ok(handle) => {
-                state.handles.push(handle);
-                drop(state);
-                Ok(())
-            }
-            Err(error) => {
-                drop(state);
-                let error = Error::from(error);
-                self.end(lane, &error);
-                Err(error)
-            }
-        };
-        self.changed.notify_all();
-        started
+        self.turns.submit(task, &self.starter())
     }
 
     fn try_start(self: &Arc<Self>, lane: usize) -> io::Result<thread::JoinHandle<()>> {
@@ -219,106 +123,47 @@ impl Lanes {
         }
         // What futures have left to the runtime ends here, before the thread counts as gone.
         drop_quietly(runtime);
-        self.end(lane, &Error::ShutDown);
+        self.turns.end(lane, &Error::ShutDown, &self.starter());
     }
 
     async fn serve(self: &Arc<Self>, lane: usize) {
-        while let Some((task, place)) = poll_fn(|context| self.poll_next(lane, context)).await {
-            task.begin(place);
+        // The waker is tokio's.
+        let next = || poll_fn(|context| self.turns.poll_next(lane, context.waker()));
+        while let Some((task, number)) = next().await {
+            let lanes = self.clone();
+            task.begin(Place {
+                lanes,
+                lane,
+                number,
+            });
             // It has its turn first: what computes without a pause is not piled up here while
             // other threads could begin it.
             tokio::task::yield_now().await;
         }
     }
 
-    /// The next future to begin; `None` when the thread is to end.
-    fn poll_next(
-        self: &Arc<Self>,
-        lane: usize,
-        context: &Context<'_>,
-    ) -> Poll<Option<(Arc<dyn Turn>, Place)>> {
-        let mut guard = self.lock();
-        let state = &mut *guard;
-        let Some(me) = state.lanes.get_mut(&lane) else {
-            return Poll::Ready(None);
-        };
-        if me.running < self.plan.concurrency
-            && let Some(task) = state.waiting.pop_front()
-        {
-            me.running += 1;
-            let number = state.begun;
-            state.begun += 1;
-            state.running.insert(number, task.clone());
-            drop(guard);
-            let place = Place {
-                lanes: self.clone(),
-                lane,
-                number,
-            };
-            return Poll::Ready(Some((task, place)));
-        }
-        if state.closed.is_some() && state.waiting.is_empty() && me.running == 0 {
-            return Poll::Ready(None);
-        }
-        // Under the lock: whoever adds a future afterwards finds it.
-        me.waker = Some(context.waker().clone());
-        Poll::Pending
-    }
-
-    /// A thread is no more, or was not started. What counted on it alone ends with `why`.
-    fn end(&self, lane: usize, why: &Error) {
-        let mut state = self.lock();
-        state.lanes.remove(&lane);
-        let lost = if state.lanes.is_empty() {
-            mem::take(&mut state.waiting)
-        } else {
-            VecDeque::new()
-        };
-        drop(state);
-        lose(lost, why);
-        self.changed.notify_all();
-    }
-
     /// Takes no more.
     pub(super) fn close(&self) {
-        let mut state = self.lock();
-        state.closed.get_or_insert(Error::ShutDown);
-        let wakers = state.all();
-        drop(state);
-        wake_all(wakers);
+        self.turns.close(Error::ShutDown);
     }
 
     /// Takes no more, and ends those that have not begun.
-    pub(super) fn fail(&self, why: &Error) {
-        let mut state = self.lock();
-        state.closed.get_or_insert(why.clone());
-        let lost = mem::take(&mut state.waiting);
-        let wakers = state.all();
-        drop(state);
-        lose(lost, why);
-        wake_all(wakers);
+    pub(super) fn fail(self: &Arc<Self>, why: &Error) {
+        self.turns.fail(why, &self.starter());
     }
 
     /// Takes no more, and stops those that there are.
-    pub(super) fn kill(&self) {
+    pub(super) fn kill(self: &Arc<Self>) {
         self.close();
         self.fail(&Error::Cancelled);
-        let running: Vec<_> = self.lock().running.values().cloned().collect();
-        for task in running {
+        for task in self.turns.running() {
             drop_quietly(catch(move || task.stop_running(Error::Cancelled)));
         }
     }
 
     /// Waits until all have ended, and for the threads.
     pub(super) fn join(&self) {
-        let mut state = self.lock();
-        while !state.lanes.is_empty() || state.starting > 0 {
-            let waited = self.changed.wait(state);
-            state = waited.unwrap_or_else(PoisonError::into_inner);
-        }
-        let handles = mem::take(&mut state.handles);
-        drop(state);
-        for handle in handles {
+        for handle in self.turns.wait() {
             // What it could panic with has been caught inside of it.
             drop_quietly(handle.join());
         }
@@ -326,8 +171,7 @@ impl Lanes {
 
     /// How many have not ended.
     pub(super) fn alive(&self) -> usize {
-        let state = self.lock();
-        state.waiting.len() + state.running.len()
+        self.turns.alive()
     }
 }
 
@@ -347,15 +191,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut guard = self.lanes.lock();
-        let state = &mut *guard;
-        let task = state.running.remove(&self.number);
-        let wanted = !state.waiting.is_empty() || state.closed.is_some();
-        let waker = state.lanes.get_mut(&self.lane).and_then(|lane| {
-            lane.running -= 1;
-            lane.waker.take_if(|_| wanted)
-        });
-        drop(guard);
+        let (task, waker) = self.lanes.turns.ended(self.lane, self.number);
         // It may be the last that knows the future's result.
         drop_quietly(task);
         if let Some(waker) = waker {

@@ -40,6 +40,9 @@ mod queue;
 mod scope;
 #[cfg(not(loom))]
 mod source;
+#[cfg(any(loom, feature = "tokio"))]
+#[cfg_attr(loom, allow(dead_code, reason = "models use a part of it"))]
+mod turns;
 #[cfg(not(loom))]
 mod worker;
 

@@ -117,7 +117,11 @@ impl Tester {
             .iter()
             .map(|(name, value)| (*name, (*value).to_owned()))
             .collect();
-        let pool = Pool::start(config, Box::new(Reexec { environment })).unwrap();
+        Self::launched_by(config, Box::new(Reexec { environment }))
+    }
+
+    pub fn launched_by(config: Config, launcher: Box<dyn Launcher>) -> Self {
+        let pool = Pool::start(config, launcher).unwrap();
         let functions = worker::OPERATIONS
             .iter()
             .map(|name| (*name, pool.register(&[name.as_bytes()]).unwrap()))

@@ -9,7 +9,11 @@ mod close;
 #[cfg(test)]
 mod growth;
 #[cfg(test)]
+mod lost;
+#[cfg(test)]
 mod outcome;
+#[cfg(test)]
+mod turns;
 
 #[cfg(test)]
 mod tools {
@@ -71,8 +75,12 @@ mod tools {
         pub(super) together: Bell,
         pub(super) ended: Bell,
         pub(super) abandoned: Bell,
+        /// Either of both.
+        pub(super) settled: Bell,
         /// Starts that will fail.
         pub(super) failing: AtomicU64,
+        /// Threads that will end on their way to their work.
+        pub(super) losing: AtomicU64,
         pub(super) started: AtomicU64,
         threads: std::sync::Mutex<VecDeque<thread::JoinHandle<()>>>,
     }
@@ -86,10 +94,21 @@ mod tools {
                 model.failing.fetch_sub(1, Ordering::Relaxed);
                 return Err(io::ErrorKind::WouldBlock.into());
             }
-            model.started.fetch_add(1, Ordering::Relaxed);
+            let lost = model.losing.load(Ordering::Relaxed) > 0;
+            if lost {
+                model.losing.fetch_sub(1, Ordering::Relaxed);
+            } else {
+                model.started.fetch_add(1, Ordering::Relaxed);
+            }
             let thread = thread::spawn({
                 let model = model.clone();
-                move || model.work()
+                // As `Life`, which is dropped unrun by a thread that comes to nothing.
+                move || match lost {
+                    true => model
+                        .queue
+                        .lost(&Starter(&model), io::ErrorKind::Other.into()),
+                    false => model.work(),
+                }
             });
             model.threads.lock().unwrap().push_back(thread);
             Ok(())
@@ -100,7 +119,10 @@ mod tools {
             let queue = &self.0.queue;
             while queue.crew().threads() == 0 {
                 match queue.take() {
-                    Some(_) => self.0.abandoned.ring(),
+                    Some(_) => {
+                        self.0.abandoned.ring();
+                        self.0.settled.ring();
+                    }
                     None => return,
                 }
             }
@@ -114,7 +136,9 @@ mod tools {
                 together: Bell::default(),
                 ended: Bell::default(),
                 abandoned: Bell::default(),
+                settled: Bell::default(),
                 failing: AtomicU64::new(failing),
+                losing: AtomicU64::new(0),
                 started: AtomicU64::new(0),
                 threads: std::sync::Mutex::default(),
             })
@@ -136,6 +160,7 @@ mod tools {
                 }
                 self.queue.finishing(&mut me);
                 self.ended.ring();
+                self.settled.ring();
                 if job == Job::Last {
                     break;
                 }
