@@ -70,7 +70,7 @@ def test_ctrl_c_at_any_step_of_a_wake_up_leaves_no_awaiter_without_an_answer(
         awaiters = [loop.create_task(value_of(future)) for future in futures]
         turn(loop)
         go.touch()
-        tasks.until(lambda all=futures: [future for future in all if future.done()] == all)
+        tasks.until(lambda these=futures: [f for f in these if f.done()] == these)
         sys.setprofile(Interruption(after))
         interrupted = False
         try:

@@ -141,7 +141,7 @@ class Recorder:
         try:
             process = WorkerProcess(child.pid, f"{self._name}-{worker}")
         except OSError:
-            # It finds no seat, and would end when it comes to ask for one. It may have gone already.
+            # It finds no seat, and would end when it comes to ask for one. It may have gone.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child.pid, signal.SIGKILL)
             child.reap()
