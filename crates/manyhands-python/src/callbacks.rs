@@ -236,7 +236,9 @@ impl Callbacks {
             let listening = self.interrupts.listen(py)?;
             let interrupt = listening.as_ref().map(AsFd::as_fd);
             let joined = py.detach(|| self.join(left, interrupt));
-            drop(listening);
+            if let Some(listening) = listening {
+                listening.end(!matches!(joined, Ok(Woken::Ready)));
+            }
             match joined.map_err(os_error)? {
                 Woken::Ready => return Ok(true),
                 Woken::TimedOut => return Ok(false),

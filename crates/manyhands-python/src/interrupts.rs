@@ -70,7 +70,12 @@ impl Interrupts {
             Err(error) => return Err(error),
         };
         let pipe = &self.pipe;
-        let listening = Listening { pipe, before, py };
+        let listening = Listening {
+            pipe,
+            before,
+            seen: false,
+            py,
+        };
         py.check_signals()?;
         Ok(Some(listening))
     }
@@ -80,6 +85,7 @@ impl Interrupts {
 pub(crate) struct Listening<'a, 'py> {
     pipe: &'a Pipe,
     before: i32,
+    seen: bool,
     py: Python<'py>,
 }
 
@@ -90,6 +96,11 @@ impl AsFd for Listening<'_, '_> {
 }
 
 impl Listening<'_, '_> {
+    /// The wait is over; a signal may have ended it.
+    pub(crate) fn end(mut self, interrupted: bool) {
+        self.seen = interrupted;
+    }
+
     fn pass_on(&self, came: &[u8]) -> PyResult<()> {
         let os = self.py.import(intern!(self.py, "os"))?;
         let written = os.call_method1(intern!(self.py, "write"), (self.before, came));
@@ -105,9 +116,12 @@ impl Drop for Listening<'_, '_> {
     fn drop(&mut self) {
         // It may be the same pipe, of a wait that a handler is in the middle of: that wakes, too.
         let mut restored = set_wakeup_fd(self.py, self.before).map(drop);
-        let came = self.pipe.drain();
-        if self.before >= 0 && !came.is_empty() {
-            restored = restored.and_then(|()| self.pass_on(&came));
+        // What came without having been seen, and is nobody else's, interrupts the next wait in vain.
+        if self.before >= 0 || self.seen {
+            let came = self.pipe.drain();
+            if self.before >= 0 && !came.is_empty() {
+                restored = restored.and_then(|()| self.pass_on(&came));
+            }
         }
         if let Err(error) = restored {
             error.write_unraisable(self.py, None);

@@ -15,6 +15,7 @@ mod launcher;
 mod outcome;
 mod payload;
 mod pool;
+mod report;
 mod strangers;
 mod threads;
 mod tracking;

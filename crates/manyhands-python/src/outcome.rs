@@ -7,6 +7,7 @@ use manyhands::arena::SpanGuard;
 use manyhands::process::SubmitError;
 use manyhands::task::{Broken, Exit, Outcome, Payload};
 use pyo3::exceptions::{PyBaseException, PyOSError, PyRuntimeError, PyTimeoutError, PyValueError};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -25,6 +26,15 @@ pub(crate) enum Settled {
 impl Settled {
     pub(crate) fn error(py: Python<'_>, error: PyErr) -> Self {
         Self::Error(error.into_value(py))
+    }
+
+    /// For the garbage collector.
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self {
+            Self::Value(value) => visit.call(value),
+            Self::Error(error) => visit.call(error),
+            Self::Cancelled => Ok(()),
+        }
     }
 }
 

@@ -54,7 +54,9 @@ pub(crate) fn wait(
         let interrupt = listening.as_ref().map(AsFd::as_fd);
         // The one error is that of a forked child, which no completion can reach.
         let waited = py.detach(|| core.pool.wait_with(task, left, interrupt));
-        drop(listening);
+        if let Some(listening) = listening {
+            listening.end(!matches!(waited, Ok(Waited::Done)));
+        }
         match waited.map_err(|error| PyRuntimeError::new_err(error.to_string()))? {
             Waited::Done => return Ok(true),
             Waited::TimedOut => return Ok(false),

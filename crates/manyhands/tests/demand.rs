@@ -254,20 +254,6 @@ fn an_idle_pool_whose_workers_were_started_on_demand_makes_no_thread_run() {
     }
     let tester = on_demand(4);
     assert_eq!(tester.number(&tester.submit("double", &[0; 8])), 0);
-    // The watch may fire once more.
-    std::thread::sleep(Duration::from_millis(200));
-    // SAFETY: asks for the calling thread's own number.
-    let me = format!("/proc/{}/task/{}", std::process::id(), unsafe {
-        libc::gettid()
-    });
-    let counts = || -> Vec<_> {
-        let mut pids = tester.pids();
-        pids.push(std::process::id());
-        let counts = pids.into_iter().flat_map(proc::sleeps);
-        counts.filter(|(thread, ..)| *thread != me).collect()
-    };
-    let before = counts();
-    std::thread::sleep(Duration::from_secs(1));
-    assert_eq!(before, counts());
+    tester.is_idle_for(Duration::from_secs(1), 3 + 3);
     tester.finish();
 }

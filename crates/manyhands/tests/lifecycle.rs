@@ -230,22 +230,7 @@ fn an_idle_pool_makes_no_thread_run() {
             tester.outcome(task);
         }
     }
-    // The watch may fire once more.
-    thread::sleep(Duration::from_millis(200));
-    // SAFETY: asks for the calling thread's own number.
-    let me = format!("/proc/{}/task/{}", std::process::id(), unsafe {
-        libc::gettid()
-    });
-    let counts = || -> Vec<_> {
-        let mut pids = tester.pids();
-        pids.push(std::process::id());
-        let counts = pids.into_iter().flat_map(proc::sleeps);
-        counts.filter(|(thread, ..)| *thread != me).collect()
-    };
-    let before = counts();
-    assert!(before.len() >= 2 * 3 + 3, "{before:?}");
-    thread::sleep(Duration::from_secs(2));
-    assert_eq!(before, counts());
+    tester.is_idle_for(Duration::from_secs(2), 2 * 3 + 3);
     tester.finish();
 }
 

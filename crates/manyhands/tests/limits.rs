@@ -4,7 +4,7 @@
 mod common;
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::marks::{MARKS_FILE, Marks};
 use common::worker::{DIE, DOUBLE, FAIL, OVERRUN, PANICKED, PERISH, SLEEP, attempt};
@@ -501,24 +501,7 @@ fn a_pool_whose_limited_tasks_have_ended_does_not_wake_up() {
     let long = 1_000_000_000u64.to_le_bytes();
     let nap = tester.submit_with(Kind::Coroutine, "nap", &long, Some(ms(600_000)), 0);
     tester.begun(&nap);
-    // The watch may fire once more, and the deadlines that were slept for.
-    thread::sleep(ms(300));
-    // SAFETY: asks for the calling thread's own number.
-    let me = format!("/proc/{}/task/{}", std::process::id(), unsafe {
-        libc::gettid()
-    });
-    let counts = || -> Vec<_> {
-        let mut pids = tester.pids();
-        pids.push(std::process::id());
-        let counts = pids.into_iter().flat_map(proc::sleeps);
-        counts.filter(|(thread, ..)| *thread != me).collect()
-    };
-    let before = counts();
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(1) {
-        thread::sleep(ms(100));
-    }
-    assert_eq!(before, counts());
+    tester.is_idle_for(Duration::from_secs(1), 2 * 3 + 3);
     tester.pool.stop(&nap);
     assert!(matches!(tester.outcome(&nap), Outcome::Cancelled));
     tester.finish();

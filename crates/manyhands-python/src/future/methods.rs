@@ -3,11 +3,10 @@
 use super::*;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple, PyWeakrefReference};
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 use crate::door::Door;
-use crate::payload::helper_of_futures;
-use crate::threads::door::ThreadDoor;
+use crate::threads::door::{ThreadDoor, thread_hubs};
 
 #[pymethods]
 impl FutureBase {
@@ -42,10 +41,8 @@ impl FutureBase {
     /// and one of those usually holds this future. (The frames can let go, so `__clear__` need
     /// not exist.)
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        match self.settled.get() {
-            Some(Settled::Value(value)) => visit.call(value)?,
-            Some(Settled::Error(error)) => visit.call(error)?,
-            Some(Settled::Cancelled) | None => {}
+        if let Some(settled) = self.settled.get() {
+            settled.traverse(&visit)?;
         }
         if let Ok(watchers) = self.watchers.try_lock() {
             for callback in &watchers.callbacks {
@@ -203,10 +200,7 @@ impl FutureBase {
     fn _hubs(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         match self.backing()? {
             Backing::Process(inner) => Ok(inner.core.hubs.clone_ref(py)),
-            Backing::Thread(_) => {
-                let module = helper_of_futures(py)?;
-                Ok(module.getattr(intern!(py, "thread_hubs"))?.unbind())
-            }
+            Backing::Thread(_) => thread_hubs(py),
         }
     }
 
@@ -220,10 +214,7 @@ impl FutureBase {
             Backing::Process(inner) => {
                 Ok(Bound::new(py, Door::open(inner.core.clone())?)?.into_any())
             }
-            Backing::Thread(_) => {
-                let of = PyWeakrefReference::new(r#loop)?.into_any().unbind();
-                Ok(Bound::new(py, ThreadDoor::open(Some(of))?)?.into_any())
-            }
+            Backing::Thread(_) => Ok(Bound::new(py, ThreadDoor::to(Some(r#loop))?)?.into_any()),
         }
     }
 

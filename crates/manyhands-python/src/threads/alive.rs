@@ -11,7 +11,7 @@ use manyhands::sys::forked::ProcessMark;
 use manyhands::task::Waiter;
 use pyo3::prelude::*;
 
-use super::pool::Threads;
+use super::shared::Threads;
 use super::waiting::{self, Ending, MainBed};
 
 /// The interpreter is ending.

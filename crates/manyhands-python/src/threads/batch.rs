@@ -8,16 +8,15 @@ use manyhands::task::Waiter;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple, PyWeakrefReference};
+use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::alive::position;
-use super::door::ThreadDoor;
-use super::pool::Threads;
+use super::door::{ThreadDoor, thread_hubs};
+use super::shared::Threads;
 use super::task::in_context;
 use super::waiting::Ending;
 use crate::future::{Teller, is_interruption};
 use crate::outcome::{Settled, build};
-use crate::payload::helper_of_futures;
 use crate::pool::seconds;
 use crate::strangers;
 
@@ -232,11 +231,7 @@ impl ThreadBatch {
             visit.call(items)?;
         }
         for outcome in state.outcomes.iter().flatten() {
-            match outcome {
-                Settled::Value(value) => visit.call(value)?,
-                Settled::Error(error) => visit.call(error)?,
-                Settled::Cancelled => {}
-            }
+            outcome.traverse(&visit)?;
         }
         Ok(())
     }
@@ -305,15 +300,13 @@ impl ThreadBatch {
     /// The table of event loops that wait for threads.
     #[getter]
     fn _hubs(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let module = helper_of_futures(py)?;
-        Ok(module.getattr(intern!(py, "thread_hubs"))?.unbind())
+        thread_hubs(py)
     }
 
     /// A door to threads, for an event loop or for a thread that polls.
     #[pyo3(signature = (r#loop=None))]
     fn _open_door(&self, r#loop: Option<&Bound<'_, PyAny>>) -> PyResult<ThreadDoor> {
-        let of = r#loop.map(|of| PyWeakrefReference::new(of)).transpose()?;
-        ThreadDoor::open(of.map(|of| of.into_any().unbind()))
+        ThreadDoor::to(r#loop)
     }
 
     /// Has the loop behind `door` woken under `key`; false when it has ended already.

@@ -10,13 +10,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use manyhands::sys::event::Event;
 use manyhands::task::Waiter;
 use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyWeakrefReference;
 
 use super::waiting::Ending;
 use crate::chain::Chain;
 use crate::door::hand_over;
 use crate::future::{FutureBase, is_interruption};
 use crate::outcome::os_error;
+use crate::payload::helper_of_futures;
 
 enum Ready {
     /// Somebody waits under this key.
@@ -87,6 +90,12 @@ impl Waiter for KeyWaiter {
     }
 }
 
+/// The package's table of event loops that wait for threads.
+pub(crate) fn thread_hubs(py: Python<'_>) -> PyResult<Py<PyAny>> {
+    let module = helper_of_futures(py)?;
+    Ok(module.getattr(intern!(py, "thread_hubs"))?.unbind())
+}
+
 /// See the module's documentation.
 #[pyclass(frozen, weakref, module = "manyhands._engine")]
 pub(crate) struct ThreadDoor {
@@ -98,6 +107,12 @@ pub(crate) struct ThreadDoor {
 impl ThreadDoor {
     pub(crate) fn bell(&self) -> &Arc<Bell> {
         &self.bell
+    }
+
+    /// A door for an event loop, or for a thread that polls.
+    pub(crate) fn to(event_loop: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        let of = event_loop.map(PyWeakrefReference::new).transpose()?;
+        Self::open(of.map(|of| of.into_any().unbind()))
     }
 
     pub(crate) fn watch(&self, what: &dyn Ending, key: u64) -> bool {
@@ -138,7 +153,7 @@ impl ThreadDoor {
     /// A door for the event loop behind the weak reference `of`, or for a thread that polls.
     #[new]
     #[pyo3(signature = (of=None))]
-    pub(crate) fn open(of: Option<Py<PyAny>>) -> PyResult<Self> {
+    fn open(of: Option<Py<PyAny>>) -> PyResult<Self> {
         let bell = Arc::new(Bell {
             event: Event::new().map_err(os_error)?,
             state: Mutex::default(),

@@ -3,15 +3,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyWeakrefReference;
 
 use super::alive::OneMore;
-use super::door::ThreadDoor;
-use super::pool::Threads;
+use super::door::{ThreadDoor, thread_hubs};
+use super::shared::Threads;
 use super::waiting::Ending;
-use crate::payload::helper_of_futures;
 
 /// Ends when no thread of the pool has anything left to do.
 #[pyclass(frozen, module = "manyhands._engine")]
@@ -35,14 +32,12 @@ impl Gone {
     /// The table of event loops that wait for threads.
     #[getter]
     fn _hubs(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let module = helper_of_futures(py)?;
-        Ok(module.getattr(intern!(py, "thread_hubs"))?.unbind())
+        thread_hubs(py)
     }
 
     /// A door to threads, for an event loop.
     fn _open_door(&self, r#loop: &Bound<'_, PyAny>) -> PyResult<ThreadDoor> {
-        let of = PyWeakrefReference::new(r#loop)?;
-        ThreadDoor::open(Some(of.into_any().unbind()))
+        ThreadDoor::to(Some(r#loop))
     }
 
     /// Has the loop behind `door` woken under `key`; false when it has come already.

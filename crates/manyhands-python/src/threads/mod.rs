@@ -15,5 +15,6 @@ pub(crate) mod gone;
 pub(crate) mod hands;
 pub(crate) mod job;
 pub(crate) mod pool;
+pub(crate) mod shared;
 pub(crate) mod task;
 pub(crate) mod waiting;

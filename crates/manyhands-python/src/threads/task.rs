@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::alive::position;
-use super::pool::Threads;
+use super::shared::Threads;
 use super::waiting::Ending;
 use crate::strangers;
 

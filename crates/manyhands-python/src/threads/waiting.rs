@@ -178,7 +178,9 @@ fn sleep_in_main(
             Some(interrupt) => event.0.wait_or(left, interrupt),
             None => event.0.wait(left),
         });
-        drop(listening);
+        if let Some(listening) = listening {
+            listening.end(!matches!(woken, Ok(Woken::Ready)));
+        }
         if woken.map_err(os_error)? == Woken::Ready {
             event.0.clear();
         }

@@ -155,8 +155,10 @@ fn launch(launcher: &mut dyn Launcher, worker: usize, control: Channel, theirs: 
     match launched {
         Ok(Launched { pid, child }) => {
             let process = watch(pid);
-            if let Watched::Held(process) = &process {
-                admit(process, &control);
+            match &process {
+                Watched::Held(process) => admit(process, &control),
+                // Should its number be wrong, and it live: it is nobody's.
+                Watched::Gone | Watched::Ended => revoke(&control),
             }
             Event::Started {
                 worker,
@@ -168,7 +170,7 @@ fn launch(launcher: &mut dyn Launcher, worker: usize, control: Channel, theirs: 
         }
         Err(why) => {
             // It may have begun to run nevertheless.
-            let _nobody_there = control.end();
+            revoke(&control);
             Event::NotStarted { worker, why }
         }
     }
@@ -183,6 +185,12 @@ fn admit(process: &Process, control: &Channel) {
         // It would wait for ever.
         Err(_) => process.kill().expect("SIGKILL to a worker of one's own"),
     }
+}
+
+/// A process that has not taken its seat will not.
+fn revoke(control: &Channel) {
+    // An error says that nobody holds the other end.
+    let _nobody = control.end();
 }
 
 /// What the launcher's code gives; `None` where it panicked. The supervisor waits for an answer to

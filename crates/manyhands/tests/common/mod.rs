@@ -223,6 +223,27 @@ impl Tester {
         }
     }
 
+    /// Nothing of the pool goes to sleep, and so nothing of it was awake, for as long; with so many
+    /// threads in it and its workers at the least.
+    pub fn is_idle_for(&self, time: Duration, least: usize) {
+        // The watch may fire once more, and the deadlines that were slept for.
+        std::thread::sleep(Duration::from_millis(300));
+        // SAFETY: asks for the calling thread's own number.
+        let me = format!("/proc/{}/task/{}", std::process::id(), unsafe {
+            libc::gettid()
+        });
+        let counts = || -> Vec<_> {
+            let mut pids = self.pids();
+            pids.push(std::process::id());
+            let counts = pids.into_iter().flat_map(proc::sleeps);
+            counts.filter(|(thread, ..)| *thread != me).collect()
+        };
+        let before = counts();
+        assert!(before.len() >= least, "{before:?}");
+        std::thread::sleep(time);
+        assert_eq!(before, counts());
+    }
+
     /// Shuts the pool down and waits for its end.
     pub fn finish(self) {
         self.pool.shutdown(false);
