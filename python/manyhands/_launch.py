@@ -14,7 +14,13 @@ import sys
 from contextlib import contextmanager
 
 from manyhands import _worker
-from manyhands._server import signal_mask, start_resource_tracker, workers_mask
+from manyhands._server import (
+    main_has_spec,
+    may_have_children,
+    signal_mask,
+    start_resource_tracker,
+    workers_mask,
+)
 from manyhands._spec import Handover, MainFile, WorkerSpec
 
 TYPE_CHECKING = False  # as in `typing`, which takes long to import
@@ -68,16 +74,17 @@ class ContextLauncher:
         self._spec = spec
         self._mask = workers_mask()
         self._main = MainFile.now()
+        main_has_spec()
 
     def launch(self, worker: int, fd: int) -> Child:
         try:
-            process = self._context.Process(
-                target=_worker.main_elsewhere,
-                args=(self._main, Handover(fd), self._spec),
-                name=f"{self._name}-{worker}",
-            )
             start_resource_tracker(self._mask)
-            with signal_mask(self._mask), _main_without_file():
+            with signal_mask(self._mask), _main_without_file(), may_have_children():
+                process = self._context.Process(
+                    target=_worker.main_elsewhere,
+                    args=(self._main, Handover(fd), self._spec),
+                    name=f"{self._name}-{worker}",
+                )
                 process.start()
         finally:
             os.close(fd)
@@ -119,5 +126,5 @@ class ContextChild:
             # Somebody else, such as os.wait() in the program, has taken the exit status; without
             # one multiprocessing would take the process for alive.
             self._process._popen.returncode = 255
-        self._process.close()
+        # Not closed: it may be one of the `active_children` that another thread goes through.
         return code

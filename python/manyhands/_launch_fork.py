@@ -17,7 +17,7 @@ import struct
 
 from manyhands import _worker
 from manyhands._pickling import note_fork
-from manyhands._server import signal_mask, workers_mask
+from manyhands._server import may_have_children, signal_mask, workers_mask
 from manyhands._spec import Handover, WorkerSpec
 
 TYPE_CHECKING = False  # as in `typing`, which takes long to import
@@ -44,10 +44,10 @@ class ForkLauncher:
         self._exits: dict[int, int] = {}
         note_fork()
         context = multiprocessing.get_context("fork")
-        self._template = context.Process(
-            target=_template, args=(theirs, self._socket, name, spec), name=f"{name}-template"
-        )
-        with signal_mask(workers_mask()):
+        with signal_mask(workers_mask()), may_have_children():
+            self._template = context.Process(
+                target=_template, args=(theirs, self._socket, name, spec), name=f"{name}-template"
+            )
             self._template.start()
         # A program that joins all its active children would wait for this one for ever. It ends
         # with the pool, or with this process, and is reaped by `close`.

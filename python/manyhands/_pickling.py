@@ -29,8 +29,10 @@ def main_is_importable() -> bool:
     main = sys.modules.get("__main__")
     if main is None:
         return False
-    if getattr(main, "__spec__", None) is not None:
-        return True
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        # The `__main__.py` of a package or a directory is not run again by multiprocessing.
+        return str(spec.name).rpartition(".")[2] != "__main__"
     path = getattr(main, "__file__", None)
     # IPython and friends set a file that is no module of theirs.
     return path is not None and not path.startswith("<") and not hasattr(sys, "ps1")
@@ -72,7 +74,8 @@ def name_of(fn: Callable[..., Any]) -> str:
         fn = fn.func
     name = getattr(fn, "__qualname__", None) or type(fn).__qualname__
     module = getattr(fn, "__module__", None)
-    return f"{module}.{name}" if module and module not in ("builtins", "__main__") else name
+    unnamed = module is None or module in ("builtins", "__main__", "__mp_main__")
+    return name if unnamed else f"{module}.{name}"
 
 
 def define(fn: Callable[..., Any], main_by_value: bool) -> tuple[bytes, bool, str, bool]:

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-__all__ = ["signal_mask", "start_resource_tracker", "warm_up", "workers_mask"]
+__all__ = [
+    "main_has_spec",
+    "may_have_children",
+    "signal_mask",
+    "start_resource_tracker",
+    "warm_up",
+    "workers_mask",
+]
 
 _NEEDED = (
     "manyhands._worker",
@@ -48,6 +55,27 @@ def workers_mask() -> set[int]:
     return {*signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.SIGINT}
 
 
+@contextmanager
+def may_have_children() -> Iterator[None]:
+    """A daemonic process may start none, lest they outlive it; workers end with their owner."""
+    from multiprocessing import process
+
+    config: dict[str, Any] = process.current_process()._config  # type: ignore[attr-defined]
+    daemon = config.pop("daemon", None)
+    try:
+        yield
+    finally:
+        if daemon is not None:
+            config["daemon"] = daemon
+
+
+def main_has_spec() -> None:
+    """A debugger may have removed the main module's `__spec__`, for which multiprocessing asks."""
+    main = sys.modules.get("__main__")
+    if main is not None:
+        vars(main).setdefault("__spec__", None)
+
+
 def start_resource_tracker(mask: set[int]) -> None:
     """Starting it unblocks Ctrl-C in this thread, and so in the process that is made next.
 
@@ -72,6 +100,7 @@ def warm_up() -> None:
     # What the program has imported of ours, its main module will import in each worker: then it is
     # there already.
     faces = [name for name in ("manyhands.futures._process",) if name in sys.modules]
+    main_has_spec()
     modules = [*server._preload_modules, *_NEEDED, *faces, "manyhands._template"]
     server.set_forkserver_preload(list(dict.fromkeys(modules)))
     mask = workers_mask()

@@ -25,6 +25,14 @@ class Thing:
 # -- calls and results -------------------------------------------------------------------------
 
 
+def test_a_number_of_threads_may_be_a_fraction() -> None:
+    """As programs have it that divide: the standard library starts threads below that number."""
+    with ThreadPoolExecutor(5 / 2) as executor:  # type: ignore[arg-type]
+        barrier = threading.Barrier(3)
+        waits = [executor.submit(barrier.wait, 60) for _ in range(3)]
+        assert sorted(wait.result() for wait in waits) == [0, 1, 2]
+
+
 def test_it_is_a_thread_pool_executor_and_its_futures_are_futures(
     executor: ThreadPoolExecutor,
 ) -> None:

@@ -24,6 +24,12 @@ from manyhands.futures import ProcessPoolExecutor
 
 METHODS = ["forkserver", "spawn", "fork"]
 
+
+def nested(method: Any) -> tuple[int, bool]:
+    with mh.Pool(1, start_method=method) as pool:
+        return pool.submit(tasks.square, 7).result(), multiprocessing.current_process().daemon
+
+
 state: dict[str, Any] = {}
 
 
@@ -349,6 +355,27 @@ if __name__ == "__main__":
         for function in (decorated, conditional, Box.method, later, guarded, local()):
             print(pool.submit(function).result())
 """
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("words", [["-m", "package"], ["package"], ["-m", "pdb", "program.py"]])
+def test_main_modules_that_multiprocessing_does_not_find(
+    tmp_path: Path, words: list[str], method: str
+) -> None:
+    source = PROGRAM.replace("METHOD", repr(method))
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package/__main__.py").write_text(source)
+    (tmp_path / "program.py").write_text(source)
+    status, out, error = tasks.run_program(*words, stdin="continue\nquit\n", cwd=tmp_path)
+    assert "[0, 3, 6, 9]\n15 3\n" in out
+    assert (status, error) == (0, "")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_daemonic_process_may_have_a_pool(method: str) -> None:
+    """The standard library refuses it children, since they might outlive it."""
+    with multiprocessing.get_context("fork").Pool(1) as outer:
+        assert outer.apply(nested, (method,)) == (49, True)
 
 
 @pytest.mark.parametrize("method", METHODS)

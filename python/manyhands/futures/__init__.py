@@ -5,7 +5,8 @@
 ...     executor.submit(pow, 2, 10).result()
 1024
 
-`Future`, `wait`, `as_completed` and the exceptions are the standard library's own.
+`Future`, `wait`, `as_completed` and the exceptions are the standard library's own. The executors
+give `manyhands.Future`s, which are such futures and can be awaited as well.
 """
 
 from __future__ import annotations

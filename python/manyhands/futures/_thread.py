@@ -8,6 +8,7 @@ same end of the interpreter, the same attributes. Differences: `cancel` tells `w
 from __future__ import annotations
 
 import itertools
+import math
 import time
 import weakref
 from collections import deque
@@ -73,7 +74,7 @@ class ThreadPoolExecutor(NativeThreads):
         self._initargs = initargs
         prepare = None if initializer is None else (initializer, tuple(initargs))
         self._start(
-            max_workers,
+            math.ceil(max_workers),  # the standard library takes 2.5 for 3
             f"{self._thread_name_prefix}_",
             starter(self._threads),
             Future,
