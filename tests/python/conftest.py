@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import faulthandler
 import gc
+import multiprocessing
 import os
 import signal
 import sys
@@ -24,8 +25,13 @@ from pool_tasks import workers_of
 
 MARK = f"MANYHANDS_TESTS={uuid.uuid4()}"
 GRACE = 20.0  # seconds; generous, since it is only waited for when something is wrong
-SHARED_MEMORY = ("manyhands", "psm_", "sem.mp-", "pym-")  # names in /dev/shm that tests might leave
+SEMAPHORES = f"mh-{uuid.uuid4().hex[:8]}"
+"""How the names of semaphores begin that we and our multiprocessing children make.
 
+Others, who run tests or benchmarks as well, may leave theirs behind.
+"""
+
+SHARED_MEMORY = ("manyhands", "psm_", f"sem.{SEMAPHORES}", "pym-")  # names in /dev/shm
 
 module_pools: list[Any] = []
 """Those that live longer than a test."""
@@ -38,6 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[stderr_key] = os.dup(2)
     # A run in the background of a script begins with Ctrl-C ignored, and all that it starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    multiprocessing.current_process()._config["semprefix"] = f"/{SEMAPHORES}"  # type: ignore[attr-defined]
     name, _, value = MARK.partition("=")
     os.environ[name] = value  # inherited, so that even orphans are known for ours
 
