@@ -115,7 +115,11 @@ impl Listening<'_, '_> {
 impl Drop for Listening<'_, '_> {
     fn drop(&mut self) {
         // It may be the same pipe, of a wait that a handler is in the middle of: that wakes, too.
-        let mut restored = set_wakeup_fd(self.py, self.before).map(drop);
+        let restored = set_wakeup_fd(self.py, self.before).or_else(|error| {
+            // The program has closed it. Ours must not stay in its place.
+            set_wakeup_fd(self.py, -1).and(Err(error))
+        });
+        let mut restored = restored.map(drop);
         // What came without having been seen, and is nobody else's, interrupts the next wait in vain.
         if self.before >= 0 || self.seen {
             let came = self.pipe.drain();

@@ -216,8 +216,12 @@ impl ThreadDoor {
     }
 
     /// One wait is over. (A door to processes counts them; threads need not be asked.)
-    #[allow(clippy::unused_self, reason = "as a door to processes has it")]
-    fn leave(&self, _key: u64) {}
+    #[allow(
+        unused_variables,
+        clippy::unused_self,
+        reason = "as a door to processes has it"
+    )]
+    fn leave(&self, key: u64) {}
 
     /// The loop will not watch the descriptor any more: what is ready for it is dropped.
     fn close(&self) {
