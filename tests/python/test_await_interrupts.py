@@ -33,7 +33,9 @@ class Interruption:
 @pytest.fixture(scope="module", params=["process", "thread"])
 def pool(request: pytest.FixtureRequest) -> Iterator[Any]:
     with mh.Pool(2, kind=request.param) as pool:
-        list(pool.map(abs, [1, 2]))
+        pool.submit(abs, -7).result()
+        # Else the first test would be taken for who left the second one behind.
+        tasks.until(lambda: all(phase == "ready" for _, phase in pool._status()[0]))
         yield pool
 
 
