@@ -31,11 +31,19 @@ def main_is_importable() -> bool:
         return False
     spec = getattr(main, "__spec__", None)
     if spec is not None:
-        # The `__main__.py` of a package or a directory is not run again by multiprocessing.
-        return str(spec.name).rpartition(".")[2] != "__main__"
+        # The `__main__.py` of a package or a directory is not run again by multiprocessing. Most
+        # have nothing of their own that a worker could need.
+        return str(spec.name).rpartition(".")[2] != "__main__" or not _defines_something(main)
     path = getattr(main, "__file__", None)
     # IPython and friends set a file that is no module of theirs.
     return path is not None and not path.startswith("<") and not hasattr(sys, "ps1")
+
+
+def _defines_something(main: ModuleType) -> bool:
+    return any(
+        isinstance(value, FunctionType | type) and value.__module__ == "__main__"
+        for value in list(vars(main).values())
+    )
 
 
 def is_coroutine_function(fn: Callable[..., Any]) -> bool:
@@ -100,7 +108,7 @@ def _may_change(fn: Callable[..., Any], main_by_value: bool) -> bool:
     Not if it is a name. By value it takes along what it uses: a closure's variables, globals,
     defaults; only one that uses nothing but builtins, modules and its arguments stays the same.
     """
-    if not (main_by_value and fn.__module__ == "__main__"):
+    if not (main_by_value and getattr(fn, "__module__", None) == "__main__"):
         try:
             pickle.dumps(fn, protocol=5)
         except Exception:

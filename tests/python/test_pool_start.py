@@ -371,6 +371,11 @@ def test_main_modules_that_multiprocessing_does_not_find(
     assert (status, error) == (0, "")
 
 
+def test_what_has_no_module_travels_from_a_program_without_file() -> None:
+    source = "import manyhands\nwith manyhands.Pool(1) as pool: print(*pool.map(str.upper, 'ab'))"
+    assert tasks.run_program("-c", source) == (0, "A B\n", "")
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_daemonic_process_may_have_a_pool(method: str) -> None:
     """The standard library refuses it children, since they might outlive it."""
