@@ -1,8 +1,11 @@
 //! How large an arena is, and what it keeps; defaults from the machine and its limits.
 
 use std::fs;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::process::{Resource, getrlimit};
+
+use crate::sys::cores;
 
 /// One gibibyte.
 const GIB: u64 = 1 << 30;
@@ -42,7 +45,7 @@ pub struct ArenaConfig {
 impl Default for ArenaConfig {
     fn default() -> Self {
         let ram = ram_bytes();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+        let cores = cores::affinity() as u64;
         ArenaConfig {
             capacity: default_capacity(
                 ram,
@@ -50,7 +53,7 @@ impl Default for ArenaConfig {
                 getrlimit(Resource::As).current,
                 getrlimit(Resource::Fsize).current,
             ),
-            keep_warm: (ram.min(cgroup_memory_limit().unwrap_or(u64::MAX)) / 16).min(256 << 20),
+            keep_warm: (ram.min(memory_limit()) / 16).min(256 << 20),
             spans: super::entry::MAX_ENTRIES,
         }
     }
@@ -84,6 +87,24 @@ fn default_capacity(
 fn ram_bytes() -> u64 {
     let info = rustix::system::sysinfo();
     (info.totalram as u64).saturating_mul(u64::from(info.mem_unit).max(1))
+}
+
+/// The control group's, as it was when first asked for: each worker of a pool takes an arena, and
+/// looking it up reads several files.
+///
+/// Not a `OnceLock`: a fork while another thread initializes would leave the child waiting.
+fn memory_limit() -> u64 {
+    /// 0 is not known yet.
+    static LIMIT: AtomicU64 = AtomicU64::new(0);
+    // Relaxed: the number guards no other memory, and whoever comes first finds the same.
+    match LIMIT.load(Ordering::Relaxed) {
+        0 => {
+            let found = cgroup_memory_limit().unwrap_or(u64::MAX).max(1);
+            LIMIT.store(found, Ordering::Relaxed);
+            found
+        }
+        known => known,
+    }
 }
 
 /// The memory limit of the control group, where one can be found (cgroups(7)); a hint only.

@@ -8,13 +8,18 @@ use std::path::{Path, PathBuf};
 /// (sched_getaffinity(2)) and its cgroup's quota (`cpu.max`, rounded up; cgroups(7)).
 #[must_use]
 pub fn usable() -> usize {
-    let affinity = rustix::thread::sched_getaffinity(None)
-        .map_or(1, |set| set.count() as usize)
-        .max(1);
+    let affinity = affinity();
     match quota(Path::new("/proc/self/cgroup"), Path::new("/sys/fs/cgroup")) {
         Some(cores) => affinity.min(cores.ceil().max(1.0) as usize),
         None => affinity,
     }
+}
+
+/// Cores that the process may run on, at least one (sched_getaffinity(2)).
+pub(crate) fn affinity() -> usize {
+    rustix::thread::sched_getaffinity(None)
+        .map_or(1, |set| set.count() as usize)
+        .max(1)
 }
 
 /// The tightest quota from the process's cgroup up to the root, in cores.
