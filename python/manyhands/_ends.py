@@ -37,7 +37,9 @@ def at_the_end(priority: int, call: Callable[..., object], *args: object) -> Non
     run, and where what the parent registered is forgotten.
     """
     key = os.getpid(), priority
-    if key not in _finalizers:
+    known = _finalizers.get(key)
+    # multiprocessing forgets what the main module registers as it is imported in a new process.
+    if known is None or not known.still_active():
         from multiprocessing import util
 
         _finalizers[key] = util.Finalize(None, call, args=args, exitpriority=priority)

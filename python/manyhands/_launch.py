@@ -79,7 +79,7 @@ class ContextLauncher:
     def launch(self, worker: int, fd: int) -> Child:
         try:
             start_resource_tracker(self._mask)
-            with signal_mask(self._mask), _main_without_file(), may_have_children():
+            with signal_mask(self._mask), may_have_children(), _main_without_file():
                 process = self._context.Process(
                     target=_worker.main_elsewhere,
                     args=(self._main, Handover(fd), self._spec),

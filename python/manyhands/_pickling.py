@@ -33,17 +33,25 @@ def main_is_importable() -> bool:
     if spec is not None:
         # The `__main__.py` of a package or a directory is not run again by multiprocessing. Most
         # have nothing of their own that a worker could need.
-        return str(spec.name).rpartition(".")[2] != "__main__" or not _defines_something(main)
+        return not _is_run_once(main) or not _defines_something(main)
     path = getattr(main, "__file__", None)
     # IPython and friends set a file that is no module of theirs.
     return path is not None and not path.startswith("<") and not hasattr(sys, "ps1")
 
 
+def _is_run_once(main: ModuleType) -> bool:
+    """Is it the `__main__.py` of a package or a directory?"""
+    name = getattr(getattr(main, "__spec__", None), "name", "")
+    return str(name).rpartition(".")[2] == "__main__"
+
+
 def _defines_something(main: ModuleType) -> bool:
-    return any(
-        isinstance(value, FunctionType | type) and value.__module__ == "__main__"
-        for value in list(vars(main).values())
-    )
+    """Does its source, of which not all may have run yet, have functions or classes?"""
+    import linecache
+
+    lines = linecache.getlines(getattr(main, "__file__", None) or "", vars(main))
+    words = ("def ", "class ", "async def ")
+    return not lines or any(line.lstrip().startswith(words) for line in lines)
 
 
 def is_coroutine_function(fn: Callable[..., Any]) -> bool:
@@ -164,7 +172,7 @@ def _is_at_top_level(fn: Callable[..., Any]) -> bool:
     """
     assert isinstance(fn, FunctionType), "a plain function"
     code, main = fn.__code__, sys.modules.get("__main__")
-    if main is None or code.co_filename != getattr(main, "__file__", None):
+    if main is None or code.co_filename != getattr(main, "__file__", None) or _is_run_once(main):
         return False
     if any(fn.__qualname__ not in names for names in _at_forks):
         return False

@@ -55,18 +55,26 @@ def workers_mask() -> set[int]:
     return {*signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.SIGINT}
 
 
+_starting = threading.Lock()
+"""Held while a process is started."""
+
+
 @contextmanager
 def may_have_children() -> Iterator[None]:
-    """A daemonic process may start none, lest they outlive it; workers end with their owner."""
+    """A daemonic process may start none, lest they outlive it; workers end with their owner.
+
+    One thread at a time, since what says so is the process's.
+    """
     from multiprocessing import process
 
-    config: dict[str, Any] = process.current_process()._config  # type: ignore[attr-defined]
-    daemon = config.pop("daemon", None)
-    try:
-        yield
-    finally:
-        if daemon is not None:
-            config["daemon"] = daemon
+    with _starting:
+        config: dict[str, Any] = process.current_process()._config  # type: ignore[attr-defined]
+        daemon = config.pop("daemon", None)
+        try:
+            yield
+        finally:
+            if daemon is not None:
+                config["daemon"] = daemon
 
 
 def main_has_spec() -> None:
@@ -101,7 +109,10 @@ def warm_up() -> None:
     # there already.
     faces = [name for name in ("manyhands.futures._process",) if name in sys.modules]
     main_has_spec()
-    modules = [*server._preload_modules, *_NEEDED, *faces, "manyhands._template"]
+    # Later versions of CPython 3.13 have the main module among them, and run it there as no worker
+    # would: with other arguments, and whatever it is read from.
+    theirs = [name for name in server._preload_modules if name != "__main__"]
+    modules = [*theirs, *_NEEDED, *faces, "manyhands._template"]
     server.set_forkserver_preload(list(dict.fromkeys(modules)))
     mask = workers_mask()
     start_resource_tracker(mask)
@@ -114,6 +125,7 @@ def _forget() -> None:
 
     (multiprocessing itself would wait for the parent's as if it were a child of this process.)
     """
+    _starting._at_fork_reinit()  # type: ignore[attr-defined]  # another thread may hold it
     module = sys.modules.get("multiprocessing.forkserver")
     if module is None:
         return

@@ -36,8 +36,8 @@ class Watch:
 
     def stop(self) -> None:
         """No module that is imported from now on is told of."""
-        if self in sys.meta_path:  # or somebody has put another list there
-            sys.meta_path.remove(self)
+        # Another list: whoever goes through the old one at this moment would miss a finder.
+        sys.meta_path = [finder for finder in sys.meta_path if finder is not self]
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,11 @@ def nested(method: Any) -> tuple[int, bool]:
 
 
 state: dict[str, Any] = {}
+
+
+def nested_in_threads() -> list[int]:
+    with ThreadPoolExecutor(4) as threads:
+        return [square for square, _ in threads.map(nested, ["spawn", "forkserver"] * 2)]
 
 
 def set_state(**values: Any) -> None:
@@ -369,6 +375,21 @@ def test_main_modules_that_multiprocessing_does_not_find(
     status, out, error = tasks.run_program(*words, stdin="continue\nquit\n", cwd=tmp_path)
     assert "[0, 3, 6, 9]\n15 3\n" in out
     assert (status, error) == (0, "")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_package_may_make_its_pool_above_its_functions(tmp_path: Path, method: str) -> None:
+    """No worker runs its `__main__.py`."""
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package/__main__.py").write_text(WHEREVER)
+    status, out, error = tasks.run_program("-m", "package", method, cwd=tmp_path)
+    wanted = ["DECORATED", "conditional", "method", "later", "guarded", "inside"]
+    assert (status, out.splitlines()[1:], error) == (0, wanted, "")
+
+
+def test_pools_of_a_daemonic_process_may_be_made_by_many_threads() -> None:
+    with multiprocessing.get_context("fork").Pool(1) as outer:
+        assert outer.apply(nested_in_threads) == [49] * 4
 
 
 def test_what_has_no_module_travels_from_a_program_without_file() -> None:
