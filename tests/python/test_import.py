@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import pool_tasks as tasks
+
+IMPORTS = "import multiprocessing as mp, os"
 
 
 def test_the_package_imports_nothing_until_it_is_used() -> None:
@@ -13,10 +14,7 @@ before = set(sys.modules)
 import manyhands
 print(*sorted(set(sys.modules) - before))
 """
-    ended = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=100
-    )
-    assert ended.stdout.split() == ["__future__", "manyhands"]
+    assert tasks.run_program("-c", code) == (0, "__future__ manyhands\n", "")
 
 
 def test_the_drop_in_becomes_the_standard_class_when_that_is_imported() -> None:
@@ -50,14 +48,7 @@ with Mine(1, mp_context=mp.get_context("fork")) as executor:
     except BrokenProcessPool as error:
         print(type(error).__name__)
 """
-    ended = subprocess.run(
-        [sys.executable, "-c", "import multiprocessing as mp, os" + code],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "WorkerDied\n", "")
+    assert tasks.run_program("-c", IMPORTS + code) == (0, "WorkerDied\n", "")
 
 
 def test_errors_need_no_import_when_the_interpreter_ends() -> None:
@@ -74,12 +65,5 @@ if __name__ == "__main__":
     executor = ProcessPoolExecutor(1, mp_context=mp.get_context("fork"))
     future, death = executor.submit(int, "x"), executor.submit(os._exit, 3)
 """
-    ended = subprocess.run(
-        [sys.executable, "-c", "import multiprocessing as mp, os" + code],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
     text = "ValueError(\"invalid literal for int() with base 10: 'x'\") WorkerDied\n"
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, text, "")
+    assert tasks.run_program("-c", IMPORTS + code) == (0, text, "")
