@@ -4,24 +4,21 @@ A worker sends an account: the pickled exception if it can be pickled, and alway
 its text and its traceback as text. The caller gets the exception itself, with the worker's
 traceback as its cause; where it cannot be rebuilt, a `RemoteError` that says all of this.
 
-They are a `concurrent.futures.process.BrokenProcessPool` for whoever knows that class: it becomes
-their base when somebody imports it. That import takes as long as all that a pool needs, and fails
-once the interpreter has begun to end.
+They are a `concurrent.futures.process.BrokenProcessPool` for whoever knows that class (which cannot
+be imported any more once the interpreter has begun to end).
 """
 
 from __future__ import annotations
 
 import pickle
 import signal as signals
-from concurrent.futures import BrokenExecutor, CancelledError
 
+from manyhands import _standard
 from manyhands._guard import UNGUARDED, missing_guard
-from manyhands._watch import when_imported
 
 TYPE_CHECKING = False  # as in `typing`, which takes long to import
 if TYPE_CHECKING:
-    from concurrent.futures.process import BrokenProcessPool as BrokenExecutor
-    from types import ModuleType
+    from concurrent.futures import CancelledError
 
 __all__ = [
     "InitializerFailed",
@@ -35,15 +32,11 @@ __all__ = [
 Account = tuple[bytes | None, str, str, str]
 
 
-class BrokenProcessPool(BrokenExecutor):
-    """The standard library's of that name, or its place."""
+class BrokenProcessPool(_standard.BrokenProcessPool):
+    """The standard library's of that name, also where that is not imported."""
 
 
-class _Cause(Exception):
-    """The place of the standard library's `_RemoteTraceback`."""
-
-
-class RemoteTraceback(_Cause):
+class RemoteTraceback(_standard._RemoteTraceback):
     """The traceback of an exception as text, from the worker where it was raised.
 
     It is the `__cause__` of an exception that came from a worker, so that Python shows both.
@@ -199,15 +192,6 @@ class WorkerDied(BrokenProcessPool):
         return f"worker {self.pid} {end} while it ran {self.task} ({self.seconds:.3g} s)"
 
 
-def _be_of(standard: ModuleType) -> None:
-    """From now on they are what the standard library has for the same."""
-    BrokenProcessPool.__bases__ = (standard.BrokenProcessPool,)
-    RemoteTraceback.__bases__ = (standard._RemoteTraceback,)
-
-
-when_imported("concurrent.futures.process", _be_of)
-
-
 def describe(error: BaseException) -> bytes:
     """An exception's account of itself, in the worker. Does not fail, whatever the exception."""
     import traceback
@@ -318,4 +302,6 @@ def pool_shut_down() -> RuntimeError:
 
 def cancelled() -> CancelledError:
     """The task was cancelled."""
+    from concurrent.futures import CancelledError
+
     return CancelledError()

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-import logging
-import threading
 import weakref
 from collections import deque
 from types import CodeType
 
+from manyhands import _standard
 from manyhands._engine import Door, FutureBase, ThreadDoor
 
 TYPE_CHECKING = False  # as in `typing`, which takes long to import
 if TYPE_CHECKING:
     import asyncio
+    import threading
     from collections.abc import Callable, Generator
     from typing import Any, TypeAlias, TypeVar
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Future", "Hub", "hub_of"]
 
 
-class Future(FutureBase, concurrent.futures.Future["T"]):
+class Future(FutureBase, _standard.Future["T"]):
     """The outcome of a task, now or later.
 
     It is a `concurrent.futures.Future` (PEP 3148), so `concurrent.futures.wait` and `as_completed`
@@ -69,15 +68,12 @@ class Future(FutureBase, concurrent.futures.Future["T"]):
                     hub.forget(waiter)
                     self.cancel()
                     raise
-        try:
-            return self.result(0)
-        except concurrent.futures.CancelledError:
-            if not self.cancelled():
-                raise
+        if self.cancelled():
             import asyncio
 
             # What loops and their tasks know for a cancellation; the other is an `Exception`.
-            raise asyncio.CancelledError from None
+            raise asyncio.CancelledError
+        return self.result(0)
 
     def set_running_or_notify_cancel(self) -> bool:
         """Not for a pool's future: the pool does this itself.
@@ -85,7 +81,7 @@ class Future(FutureBase, concurrent.futures.Future["T"]):
         Raises:
             InvalidStateError: Always.
         """
-        raise concurrent.futures.InvalidStateError("a pool's future is set by its pool alone")
+        raise _invalid_state()
 
     def set_result(self, result: T) -> None:
         """Not for a pool's future: the pool does this itself.
@@ -93,7 +89,7 @@ class Future(FutureBase, concurrent.futures.Future["T"]):
         Raises:
             InvalidStateError: Always.
         """
-        raise concurrent.futures.InvalidStateError("a pool's future is set by its pool alone")
+        raise _invalid_state()
 
     def set_exception(self, exception: BaseException | None) -> None:
         """Not for a pool's future: the pool does this itself.
@@ -101,7 +97,7 @@ class Future(FutureBase, concurrent.futures.Future["T"]):
         Raises:
             InvalidStateError: Always.
         """
-        raise concurrent.futures.InvalidStateError("a pool's future is set by its pool alone")
+        raise _invalid_state()
 
     def __repr__(self) -> str:
         of = f" of {self._name}" if self._name else ""
@@ -116,6 +112,12 @@ class Future(FutureBase, concurrent.futures.Future["T"]):
             else:
                 state = f"finished raised {type(error).__name__}"
         return f"<Future at {id(self):#x}{of} state={state}>"
+
+
+def _invalid_state() -> Exception:
+    from concurrent.futures import InvalidStateError
+
+    return InvalidStateError("a pool's future is set by its pool alone")
 
 
 def notify(future: Future[Any], condition: threading.Condition, waiters: list[Any]) -> None:
@@ -136,6 +138,8 @@ def callback_failed(future: Future[Any], error: BaseException) -> None:
     """Logs what a done-callback raised, as the standard library does."""
     if not isinstance(error, Exception):
         raise error
+    import logging
+
     logger = logging.getLogger("concurrent.futures")
     logger.error("exception calling callback for %r", future, exc_info=error)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import itertools
 import weakref
 from abc import ABCMeta
@@ -20,6 +19,8 @@ from manyhands._guard import refuse_while_importing
 from manyhands._loops import forget_loops
 from manyhands._mapping import Mapping
 from manyhands._pickling import main_is_importable
+from manyhands._standard import Executor
+from manyhands._watch import look_again
 
 if TYPE_CHECKING:
     import asyncio
@@ -67,7 +68,7 @@ class PoolType(ABCMeta):
             return super().__call__(*args, **kwargs)
 
 
-class Pool(PoolBase, Blocks, Mapping, concurrent.futures.Executor, metaclass=PoolType):
+class Pool(PoolBase, Blocks, Mapping, Executor, metaclass=PoolType):
     """Workers that run functions, and coroutines many at once: processes, or threads.
 
     A process that dies costs the tasks that it ran (one function, and the coroutines under way),
@@ -144,6 +145,7 @@ class Pool(PoolBase, Blocks, Mapping, concurrent.futures.Executor, metaclass=Poo
             raise ValueError(f"start_method must be one of {START_METHODS}, not {method!r}")
 
         refuse_while_importing(method)
+        look_again()
         if method == "forkserver":
             from manyhands._server import warm_up
 

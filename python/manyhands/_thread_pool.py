@@ -8,7 +8,6 @@ import threading
 import weakref
 from collections.abc import Callable
 from functools import partial
-from inspect import CO_COROUTINE
 from types import BuiltinFunctionType, FunctionType, TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
@@ -17,7 +16,7 @@ from manyhands._blocks import Blocks, is_escape, until_gone
 from manyhands._engine import ThreadBatch, ThreadsBase
 from manyhands._future import Future
 from manyhands._mapping import Mapping
-from manyhands._pickling import is_coroutine_function
+from manyhands._pickling import CO_COROUTINE, is_coroutine_function
 from manyhands._pool import Pool, _check, count_of, numbers
 
 if TYPE_CHECKING:

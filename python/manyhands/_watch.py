@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-__all__ = ["Watch", "when_imported"]
+__all__ = ["Watch", "look_again", "when_imported"]
 
 
 class Watch:
@@ -81,17 +81,40 @@ class _Teller:
         self._imported(module)
 
 
+class _Once(Watch):
+    """Tells of one module once, also where it is imported already."""
+
+    def __init__(self, name: str, then: Callable[[ModuleType], None]) -> None:
+        super().__init__([name], self._tell)
+        self._name = name
+        self._then = then
+
+    def look(self) -> None:
+        """Is it imported? Where another thread is still at it, that is waited for."""
+        if self._name in sys.modules:
+            from importlib import import_module
+
+            self._tell(import_module(self._name))
+
+    def _tell(self, module: ModuleType) -> None:
+        self.stop()
+        self._then(module)
+
+
 def when_imported(name: str, then: Callable[[ModuleType], None]) -> None:
-    """Calls `then(module)`: now if that module is imported already, else when somebody does."""
+    """Calls `then(module)`: now if that module is imported already, else when somebody does.
 
-    def imported(module: ModuleType) -> None:
-        watch.stop()
-        then(module)
-
-    watch = Watch([name], imported)
+    (Or twice, if another thread imports it at this moment.)
+    """
+    watch = _Once(name, then)
     watch.start()
-    if name in sys.modules:
-        from importlib import import_module
+    watch.look()
 
-        # It waits where another thread is still at it.
-        imported(import_module(name))
+
+def look_again() -> None:
+    """Tells of modules that another thread had begun to look for when `when_imported` was called,
+    and not yet to execute.
+    """
+    for finder in sys.meta_path:
+        if isinstance(finder, _Once):
+            finder.look()

@@ -17,24 +17,31 @@ print(*sorted(set(sys.modules) - before))
     assert tasks.run_program("-c", code) == (0, "__future__ manyhands\n", "")
 
 
-def test_the_drop_in_becomes_the_standard_class_when_that_is_imported() -> None:
+def test_what_there_is_becomes_the_standard_librarys_when_that_is_imported() -> None:
     """To import it takes as long as all that an executor needs. A subclass is changed with it."""
     code = """
 import sys
-from concurrent.futures import BrokenExecutor, Executor
 import manyhands as mh
 from manyhands.futures import ProcessPoolExecutor
 
 class Mine(ProcessPoolExecutor):
     pass
 
-with Mine(1, mp_context=mp.get_context("fork")) as executor:
+with Mine(1, mp_context=mp.get_context("fork")) as executor, mh.Pool(1) as pool:
     error = executor.submit(os._exit, 3).exception()
-    cause = executor.submit(int, "x").exception().__cause__
-    assert isinstance(error, mh.WorkerDied) and isinstance(error, BrokenExecutor)
-    assert isinstance(executor, Executor)
-    assert "concurrent.futures.process" not in sys.modules
+    failed = executor.submit(int, "x")
+    cause = failed.exception().__cause__
+    assert mh.Future[int] and executor.submit(abs, -1).result(timeout=60) == 1
+    assert pool.submit(abs, -1).result(timeout=60) == 1
+    assert "concurrent.futures" not in sys.modules
     finders = len(sys.meta_path)
+    from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
+    assert isinstance(error, mh.WorkerDied) and isinstance(error, BrokenExecutor)
+    assert isinstance(executor, Executor) and isinstance(pool, Executor)
+    assert isinstance(failed, Future) and issubclass(mh.Future, Future)
+    assert [*as_completed([failed, pool.submit(abs, -1)])]
+    assert "concurrent.futures.process" not in sys.modules
+    assert len(sys.meta_path) == finders - 1
     from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
     import concurrent.futures
 
@@ -49,6 +56,42 @@ with Mine(1, mp_context=mp.get_context("fork")) as executor:
         print(type(error).__name__)
 """
     assert tasks.run_program("-c", IMPORTS + code) == (0, "WorkerDied\n", "")
+
+
+def test_a_module_that_another_thread_had_begun_to_look_for_is_told_of() -> None:
+    """Once a finder has been asked, those that are put before it are not."""
+    code = """
+import importlib.machinery, sys, threading
+from manyhands._watch import look_again, when_imported
+
+asked, answer = threading.Event(), threading.Event()
+
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "slow":
+            asked.set()
+            answer.wait()
+            return importlib.machinery.ModuleSpec(name, self)
+    def create_module(self, spec):
+        pass
+    def exec_module(self, module):
+        module.done = True
+
+sys.meta_path.insert(0, Slow())
+thread = threading.Thread(target=__import__, args=["slow"])
+thread.start()
+asked.wait()
+told = []
+when_imported("slow", told.append)
+answer.set()
+thread.join()
+assert not told
+look_again()
+assert told == [sys.modules["slow"]] and told[0].done
+look_again()
+print(len(told), len([f for f in sys.meta_path if "_Once" in repr(f)]))
+"""
+    assert tasks.run_program("-c", code) == (0, "1 0\n", "")
 
 
 def test_errors_need_no_import_when_the_interpreter_ends() -> None:

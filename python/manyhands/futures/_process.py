@@ -1,8 +1,7 @@
 """`ProcessPoolExecutor`: the standard library's, on this package's pool.
 
-The standard class becomes a base as soon as somebody has imported it, so that `isinstance` holds;
-none of its code runs, and to import it takes as long as all the rest. Its private attributes that
-programs look at are here too.
+The standard class is a base so that `isinstance` holds; none of its code runs. Its private
+attributes that programs look at are here too.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 
+from manyhands import _standard
 from manyhands._ends import GRACE, LAST_CALLBACKS, at_the_end, end_all
 from manyhands._engine import (
     MAX_WORKERS,
@@ -27,7 +27,7 @@ from manyhands._engine import (
 )
 from manyhands._future import Future
 from manyhands._guard import refuse_while_importing
-from manyhands._watch import when_imported
+from manyhands._watch import look_again
 
 # A worker imports this as well, with its program's main module, and seldom uses it: so what takes
 # long to import is, like `typing`, imported where it is needed.
@@ -35,17 +35,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Coroutine
-    from concurrent.futures.process import ProcessPoolExecutor as Executor
-    from types import ModuleType
-    from typing import Any, Literal, ParamSpec, TypeVar, overload
+    from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
 
     from manyhands._future import Hub
     from manyhands.futures._workers import Manager
 
     P = ParamSpec("P")
     T = TypeVar("T")
-else:
-    from concurrent.futures import Executor
 
 __all__ = ["ProcessPoolExecutor", "interpreter_ends"]
 
@@ -58,7 +54,7 @@ _live: weakref.WeakSet[ProcessPoolExecutor] = weakref.WeakSet()
 _interpreter_ends = threading.Event()
 
 
-class ProcessPoolExecutor(PoolBase, Executor):
+class ProcessPoolExecutor(PoolBase, _standard.ProcessPoolExecutor):
     """`concurrent.futures.ProcessPoolExecutor`, faster and hard to break.
 
     Takes what the standard class takes, and behaves as that does, but that a worker which dies
@@ -152,6 +148,7 @@ class ProcessPoolExecutor(PoolBase, Executor):
             if _interpreter_ends.is_set():
                 raise RuntimeError("cannot schedule new futures after interpreter shutdown")
             refuse_while_importing(self._start_method)
+            look_again()
             if self._start_method == "forkserver":
                 from manyhands._server import warm_up
 
@@ -358,6 +355,9 @@ class ProcessPoolExecutor(PoolBase, Executor):
         if how == "kill":
             self._kill()
 
+    def __enter__(self) -> Self:
+        return self
+
     def __exit__(
         self,
         exc_type: type[BaseException] | None,
@@ -433,14 +433,6 @@ class ProcessPoolExecutor(PoolBase, Executor):
         """As many as there are tasks that have not ended."""
         outstanding = self._status()[1] if self._begun else 0
         return dict.fromkeys(range(outstanding))
-
-
-def _be_one_of(standard: ModuleType) -> None:
-    """From now on an executor is also a `concurrent.futures.ProcessPoolExecutor`."""
-    ProcessPoolExecutor.__bases__ = (PoolBase, standard.ProcessPoolExecutor)
-
-
-when_imported("concurrent.futures.process", _be_one_of)
 
 
 def _method(recycles: bool) -> str:

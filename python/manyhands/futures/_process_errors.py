@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-import traceback
-from concurrent.futures import Future
 
 from manyhands import _errors
 from manyhands._errors import BrokenProcessPool, InitializerFailed, RemoteTraceback
@@ -12,6 +10,7 @@ from manyhands._guard import UNGUARDED, missing_guard
 
 TYPE_CHECKING = False  # as in `typing`, which takes long to import
 if TYPE_CHECKING:
+    from concurrent.futures import Future
     from typing import Any
 
     from manyhands._errors import Account
@@ -52,6 +51,9 @@ def rebuild(account: Account) -> BaseException:
 
 def refused(error: BaseException) -> Future[Any]:
     """A task could not be shipped: its own future says so."""
+    import traceback
+    from concurrent.futures import Future
+
     text = "".join(traceback.format_exception(error))
     # The frames hold what was submitted.
     error.__traceback__ = None

@@ -16,7 +16,8 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future
+
+from manyhands._engine import Batch
 
 TYPE_CHECKING = False  # as in `typing`, which takes long to import
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class Batches(Chunks):
 
     def take(self, ended: Any, left: float | None) -> Any:
         """The results of one batch, to be iterated."""
-        if isinstance(ended, Future):
+        if not isinstance(ended, Batch):
             return iter((Singles.take(self, ended, left),))
         try:
             if not ended.wait(left):
