@@ -64,10 +64,12 @@ def program(system: System, effort: Effort) -> Numbers:
     """A program's time from its start to its first result, and that of its second executor."""
     assert isinstance(system, ProcessPoolFork)
     firsts, seconds = [], []
+    # Which is where programs import it from.
+    package, _, _ = system.module.rpartition(".")
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "program.py")
         path.write_text(
-            PROGRAM.format(module=system.module, method=system.start_method, workers=effort.workers)
+            PROGRAM.format(module=package, method=system.start_method, workers=effort.workers)
         )
         for _ in range(1 + PROGRAMS):
             start = time.monotonic()
