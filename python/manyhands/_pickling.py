@@ -99,24 +99,48 @@ def define(fn: Callable[..., Any], main_by_value: bool) -> tuple[bytes, bool, st
     if not callable(fn):
         raise TypeError(f"the first argument must be callable, not {type(fn).__name__}: {fn!r}")
     name = name_of(fn)
+    registered = _is_registered(fn)
+    by_value = main_by_value or registered
     try:
-        if not main_by_value and _is_plain_function_of_main(fn) and not _is_at_top_level(fn):
+        if not by_value and _is_plain_function_of_main(fn) and not _is_at_top_level(fn):
             pickled = _define_both_ways(fn)
         else:
-            pickled = dumps(fn, None, main_by_value)
+            pickled = dumps(fn, None, by_value)
     except Exception as error:
         error.add_note(f"The function {name} cannot be shipped to a worker.")
         raise
-    return pickled, is_coroutine_function(fn), name, _may_change(fn, main_by_value)
+    by_value = registered or (main_by_value and getattr(fn, "__module__", None) == "__main__")
+    return pickled, is_coroutine_function(fn), name, _may_change(fn, by_value)
 
 
-def _may_change(fn: Callable[..., Any], main_by_value: bool) -> bool:
+def _is_registered(fn: Callable[..., Any]) -> bool:
+    """Has the program said by `cloudpickle.register_pickle_by_value` that it is to travel so?"""
+    cloudpickle = sys.modules.get("cloudpickle")
+    module = getattr(_plain(fn), "__module__", None)
+    if cloudpickle is None or not isinstance(module, str):
+        return False
+    names = cloudpickle.list_registry_pickle_by_value()
+    return any(module == name or module.startswith(f"{name}.") for name in names)
+
+
+def note_unreadable(error: BaseException) -> None:
+    """In a worker that cannot unpickle a task: of what the error speaks, and what may be done."""
+    error.add_note("The task's function or its arguments could not be unpickled in the worker.")
+    if isinstance(error, ModuleNotFoundError):
+        error.add_note(
+            "Workers import modules by name: one that the program has loaded from a path, or made, "
+            "they cannot. Its functions travel by value after "
+            "cloudpickle.register_pickle_by_value(module)."
+        )
+
+
+def _may_change(fn: Callable[..., Any], by_value: bool) -> bool:
     """Can a later pickle of the same function hold something else?
 
     Not if it is a name. By value it takes along what it uses: a closure's variables, globals,
     defaults; only one that uses nothing but builtins, modules and its arguments stays the same.
     """
-    if not (main_by_value and getattr(fn, "__module__", None) == "__main__"):
+    if not by_value:
         try:
             pickle.dumps(fn, protocol=5)
         except Exception:

@@ -8,13 +8,11 @@ iteration withdraws what has not begun.
 from __future__ import annotations
 
 import math
-import select
 import time
 from collections import deque
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
-    AsyncIterator,
     Callable,
     Generator,
     Iterable,
@@ -23,23 +21,22 @@ from collections.abc import (
 )
 from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from manyhands._completions import CompletionQueue
 from manyhands._future import Hub, hub_of
 from manyhands._sizes import MOST, Sizes
 
 if TYPE_CHECKING:
     import asyncio
 
-    from manyhands._engine import Batch, ThreadBatch
+    from manyhands._completions import AnyBatch
     from manyhands._pool import Pool
     from manyhands._thread_pool import ThreadPool
 
 __all__ = ["Stream"]
 
 R = TypeVar("R")
-
-AnyBatch: TypeAlias = "Batch | ThreadBatch"
 
 TURN = 0.005
 """Seconds after which an event loop gets a turn, though results are there all the time."""
@@ -337,9 +334,11 @@ class Stream(Generic[R]):
         """Reads asynchronous input beside the consumer, as far as there is room."""
         import asyncio
 
+        from manyhands._azip import azip
+
         chunk: list[Any] = []
         try:
-            items = _zip(self._iterables, self._star, self._singles)
+            items = azip(self._iterables, self._star, self._singles)
             while True:
                 while not self._has_room():
                     changed.clear()
@@ -372,73 +371,3 @@ class Stream(Generic[R]):
         finally:
             self._exhausted = True
             changed.set()
-
-
-async def _zip(
-    iterables: tuple[Iterable[Any] | AsyncIterable[Any], ...], star: bool, singles: bool
-) -> AsyncIterator[Any]:
-    """Items of iterables of either sort, side by side; ends with the shortest."""
-    iterators = [
-        aiter(it) if isinstance(it, AsyncIterable) else _lift(iter(it)) for it in iterables
-    ]
-    while True:
-        row = []
-        for iterator in iterators:
-            try:
-                row.append(await anext(iterator))
-            except StopAsyncIteration:
-                return
-        yield row[0] if singles else tuple(row[0]) if star else tuple(row)
-
-
-async def _lift(iterator: Iterator[Any]) -> AsyncIterator[Any]:
-    for item in iterator:
-        yield item
-
-
-class CompletionQueue:
-    """Batches in the order in which they end, for a thread.
-
-    It waits at an event loop's door, by poll(2).
-    """
-
-    def __init__(self) -> None:
-        self._door: Any = None
-        self._poll = select.poll()
-        self._pending: dict[int, AnyBatch] = {}
-        self._ended: deque[AnyBatch] = deque()
-        self._last = 0
-
-    def add(self, batch: AnyBatch) -> None:
-        """One more to wait for."""
-        if self._door is None:
-            self._door = batch._open_door()
-            self._poll.register(self._door.fileno(), select.POLLIN)
-        self._last += 1
-        if batch._watch(self._door, self._last):
-            self._pending[self._last] = batch
-        else:
-            self._ended.append(batch)
-
-    def get(self, timeout: float | None) -> AnyBatch:
-        """The next batch that has ended."""
-        if not self.look(timeout):
-            raise TimeoutError
-        return self._ended.popleft()
-
-    def look(self, timeout: float | None) -> bool:
-        """Has a batch ended, or does one in that time?"""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while not self._ended:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if not self._poll.poll(None if left is None else left * 1000):
-                return False
-            for key in self._door.read():
-                self._door.leave(key)
-                self._ended.append(self._pending.pop(key))
-        return True
-
-    def close(self) -> None:
-        """Nobody waits any more."""
-        if self._door is not None:
-            self._door.close()

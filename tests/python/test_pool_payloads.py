@@ -58,6 +58,31 @@ def test_every_size_comes_back_as_it_went(pool: mh.Pool, kind: type) -> None:
     assert list(pool.map(tasks.identity, values)) == values
 
 
+async def async_of_size(size: int) -> bytes:
+    return bytes(size)
+
+
+def fail_with(size: int) -> None:
+    raise ValueError("x" * size)
+
+
+@pytest.mark.parametrize("around", [0, 1024, 2048, 32768, 65536])
+def test_no_size_is_a_boundary_that_is_missed(pool: mh.Pool, around: int) -> None:
+    """As argument, result and error; alone, as the only item of a batch, and as one of several."""
+    sizes = range(max(0, around - 600), around + 600)
+    wanted = [bytes(size) for size in sizes]
+    for fn in (bytes, async_of_size):
+        futures = [pool.submit(fn, size) for size in sizes]
+        assert [future.result() for future in futures] == wanted
+        assert list(pool.map(fn, sizes, chunksize=1)) == wanted
+        assert list(pool.map(fn, sizes, chunksize=100)) == wanted
+    assert list(pool.map(tasks.identity, wanted, chunksize=1)) == wanted
+    assert list(pool.map(tasks.identity, wanted, chunksize=100)) == wanted
+    for size in sizes:
+        with pytest.raises(ValueError, match=r"^x*$"):
+            list(pool.map(fail_with, [size]))
+
+
 @pytest.mark.parametrize("size", [MB, 5 * MB, 64 * MB])
 def test_large_bytes_travel_both_ways(pool: mh.Pool, size: int) -> None:
     value = os.urandom(MB) * (size // MB)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import operator
 import os
+import sys
 import threading
+from pathlib import Path
 
+import cloudpickle
 import pytest
 
 import manyhands as mh
@@ -175,6 +179,33 @@ def test_a_result_that_cannot_be_pickled_is_the_tasks_error(pool: mh.Pool) -> No
 
 def test_an_argument_that_cannot_be_unpickled_is_the_tasks_error(pool: mh.Pool) -> None:
     assert isinstance(pool.submit(tasks.identity, FailsToLoad()).exception(), ValueError)
+
+
+def test_a_module_that_workers_cannot_import_is_named_and_may_travel_by_value(
+    pool: mh.Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "loaded_from_a_path.py"
+    path.write_text("UNIT = 2\ndef double(n): return 2 * n\ndef times(n): return UNIT * n\n")
+    spec = importlib.util.spec_from_file_location("loaded_from_a_path", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    for failed in (pool.submit(module.double, 2), pool.submit(tasks.identity, module.double)):
+        error = failed.exception()
+        assert isinstance(error, ModuleNotFoundError)
+        assert error.name == module.__name__
+        assert "by value after cloudpickle.register_pickle_by_value" in error.__notes__[-1]
+    with pytest.raises(ModuleNotFoundError):
+        list(pool.map(module.double, [1]))
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        assert pool.submit(module.times, 2).result() == 4
+        module.UNIT = 3  # type: ignore[attr-defined]
+        assert list(pool.map(module.times, [1, 2])) == [3, 6]
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
 
 
 def test_a_result_that_cannot_be_unpickled_is_the_futures_error(pool: mh.Pool) -> None:

@@ -10,12 +10,13 @@ use manyhands::Kind;
 use manyhands::arena::{ArenaError, SpanGuard};
 use manyhands::process::{Input, Job, Lane, Next, Seat};
 use pyo3::exceptions::{PyEOFError, PyRuntimeError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
 use crate::buffers::Source;
 use crate::coroutines::CoroutineLane;
-use crate::payload::{Call, decode_call, load_all, no_room};
+use crate::payload::{Call, decode_call, helper, load_all, no_room};
 use crate::report::Report;
 
 /// Functions that a worker remembers; beyond, the oldest is read again when needed.
@@ -118,8 +119,27 @@ impl Raw {
         }
     }
 
-    /// Unpickles both.
+    /// Unpickles both. An error says that it comes from there.
     pub(crate) fn load<'py>(
+        self,
+        py: Python<'py>,
+        worker: &Worker,
+    ) -> PyResult<(Bound<'py, PyAny>, Call<'py>)> {
+        self.unpickle(py, worker).map_err(|error| {
+            let explain = || {
+                let explain = intern!(py, "note_unreadable");
+                helper(py)?
+                    .bind(py)
+                    .call_method1(explain, (error.value(py),))
+            };
+            match explain() {
+                Ok(_) => error,
+                Err(other) => other,
+            }
+        })
+    }
+
+    fn unpickle<'py>(
         self,
         py: Python<'py>,
         worker: &Worker,

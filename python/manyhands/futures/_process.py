@@ -1,8 +1,4 @@
-"""`ProcessPoolExecutor`: the standard library's, on this package's pool.
-
-The standard class is a base so that `isinstance` holds; none of its code runs. Its private
-attributes that programs look at are here too.
-"""
+"""`ProcessPoolExecutor`: the standard library's, on this package's pool."""
 
 from __future__ import annotations
 
@@ -16,7 +12,6 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 
-from manyhands import _standard
 from manyhands._ends import GRACE, LAST_CALLBACKS, at_the_end, end_all
 from manyhands._engine import (
     MAX_WORKERS,
@@ -28,6 +23,7 @@ from manyhands._engine import (
 from manyhands._future import Future
 from manyhands._guard import refuse_while_importing
 from manyhands._watch import look_again
+from manyhands.futures._insides import Insides
 
 # A worker imports this as well, with its program's main module, and seldom uses it: so what takes
 # long to import is, like `typing`, imported where it is needed.
@@ -38,7 +34,6 @@ if TYPE_CHECKING:
     from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
 
     from manyhands._future import Hub
-    from manyhands.futures._workers import Manager
 
     P = ParamSpec("P")
     T = TypeVar("T")
@@ -54,7 +49,7 @@ _live: weakref.WeakSet[ProcessPoolExecutor] = weakref.WeakSet()
 _interpreter_ends = threading.Event()
 
 
-class ProcessPoolExecutor(PoolBase, _standard.ProcessPoolExecutor):
+class ProcessPoolExecutor(Insides):
     """`concurrent.futures.ProcessPoolExecutor`, faster and hard to break.
 
     Takes what the standard class takes, and behaves as that does, but that a worker which dies
@@ -398,42 +393,6 @@ class ProcessPoolExecutor(PoolBase, _standard.ProcessPoolExecutor):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._max_workers} ({self._start_method})>"
 
-    # -- what programs and tests look at -----------------------------------------------------------
-
-    @property
-    def _processes(self) -> dict[int, Any] | None:  # type: ignore[override]
-        """The workers by number, once those that were called for have been started; `None` after
-        the shutdown.
-        """
-        if self._shutdown_thread:
-            return None
-        if self._begun and self._is_ours():
-            self._settled().wait()
-        return self._table
-
-    @property
-    def _broken(self) -> str | Literal[False]:  # type: ignore[override]
-        error = self._why_broken() if self._begun else None
-        return False if error is None else str(error) or type(error).__name__
-
-    @property
-    def _executor_manager_thread(self) -> Manager | None:  # type: ignore[override]
-        if not self._begun or self._shutdown_thread:
-            return None
-        from manyhands.futures._workers import Manager
-
-        return Manager(self._gone(), self._name)
-
-    @property
-    def _call_queue(self) -> _NoQueue | None:
-        return None if self._shutdown_thread else _NoQueue()
-
-    @property
-    def _pending_work_items(self) -> dict[int, None]:  # type: ignore[override]
-        """As many as there are tasks that have not ended."""
-        outstanding = self._status()[1] if self._begun else 0
-        return dict.fromkeys(range(outstanding))
-
 
 def _method(recycles: bool) -> str:
     """How processes start where the program does not say.
@@ -446,16 +405,6 @@ def _method(recycles: bool) -> str:
         return "spawn"
     chosen = multiprocessing.get_start_method(allow_none=True)
     return chosen if chosen in ("spawn", "forkserver") else "forkserver"
-
-
-class _NoQueue:
-    """Stands for the standard executor's queue, whose work shared memory does."""
-
-    def close(self) -> None:
-        """There is nothing to close."""
-
-    def join_thread(self) -> None:
-        """No thread feeds it."""
 
 
 def interpreter_ends() -> bool:

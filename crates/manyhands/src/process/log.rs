@@ -2,8 +2,9 @@
 //!
 //! Records follow one another from the start of a span; the count of committed ones is a word of
 //! the slot. Where a segment has no room for the next record, a *link* record names the next
-//! segment; every segment keeps room for one. A record is written before it is counted, and a
-//! link before the record behind it, so whatever the count says can be read after a death.
+//! segment; every segment keeps room for one, and begins with a record. A record is written before
+//! it is counted, and a link before the record behind it, so whatever the count says can be read
+//! after a death.
 
 use super::notes::Scribbled;
 use crate::arena::{Arena, ArenaError, SpanGuard, SpanRef};
@@ -16,9 +17,10 @@ const SPAN: u32 = 1 << 30;
 /// A span as three words.
 const SPAN_BYTES: usize = 24;
 const LINK_BYTES: usize = HEADER + SPAN_BYTES;
-/// Outcomes larger than this go into spans of their own.
-const INLINE_LIMIT: usize = 1024;
 const SEGMENT: std::ops::RangeInclusive<usize> = 1024..=64 * 1024;
+/// Outcomes larger than this go into spans of their own: every segment has room for one record and
+/// a link, so that none begins with a link.
+const INLINE_LIMIT: usize = *SEGMENT.start() - HEADER - LINK_BYTES;
 
 fn encode_span(span: SpanRef) -> [u8; SPAN_BYTES] {
     let mut bytes = [0; SPAN_BYTES];
@@ -173,4 +175,71 @@ pub(super) fn read(
         at = end.next_multiple_of(8);
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::arena::{ArenaConfig, ArenaView};
+
+    /// What is read of a log of these outcomes, for about so many of which it was begun.
+    fn round_trip(expected: usize, outcomes: &[Vec<u8>]) -> Vec<(u32, u8, Vec<u8>)> {
+        let arena = Arena::create(ArenaConfig::default()).unwrap();
+        let view = Arc::new(ArenaView::open(arena.fd().try_clone_to_owned().unwrap()).unwrap());
+        let mut writer = Writer::begin(&arena, expected).unwrap();
+        let start = writer.start();
+        for (item, outcome) in (0..).zip(outcomes) {
+            let (head, tail) = outcome.split_at(outcome.len() / 3);
+            writer
+                .append(&arena, item, item as u8, &[head, tail])
+                .unwrap();
+        }
+        let open = |span| Ok(view.span(span).unwrap());
+        read(start, outcomes.len() as u64, open)
+            .unwrap()
+            .into_iter()
+            .map(|(item, outcome)| match outcome {
+                Outcome::Ended { code, payload } => {
+                    let mut bytes = vec![0; payload.len()];
+                    payload.copy(0, &mut bytes);
+                    (item, code, bytes)
+                }
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    fn check(expected: usize, outcomes: &[Vec<u8>]) {
+        let wanted: Vec<_> = (0..)
+            .zip(outcomes)
+            .map(|(item, outcome)| (item, item as u8, outcome.clone()))
+            .collect();
+        assert_eq!(round_trip(expected, outcomes), wanted);
+    }
+
+    #[test]
+    fn an_only_outcome_of_any_size_is_read_back() {
+        for len in (0..2 * SEGMENT.start()).chain([*SEGMENT.end(), SEGMENT.end() + 1]) {
+            check(1, &[vec![7; len]]);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(
+            expected in 1..40_usize,
+            sizes in prop::collection::vec(
+                prop_oneof![0..80_usize, INLINE_LIMIT - 24..INLINE_LIMIT + 24, 0..70_000_usize],
+                0..150,
+            ),
+        ) {
+            let outcomes: Vec<_> =
+                (0..).zip(sizes).map(|(fill, len): (u8, _)| vec![fill; len]).collect();
+            check(expected, &outcomes);
+        }
+    }
 }

@@ -11,6 +11,7 @@ mod deadlines;
 mod demand;
 mod desk;
 mod drainer;
+mod end;
 mod failures;
 mod job;
 mod lane;

@@ -20,12 +20,12 @@ use crate::sys::event::Event;
 use crate::sys::forked::ProcessMark;
 use crate::sys::timer::Timer;
 use crate::sys::{cores, pidfd};
-use crate::task::{Broken, Limits, Outcome, Task};
+use crate::task::{Broken, Limits, Task};
 
 /// A pool of worker processes, as its owner holds it. Dropping it lets what was submitted run to
 /// its end, and then ends the workers.
 pub struct Pool {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Pool {
@@ -185,7 +185,7 @@ impl Pool {
     }
 
     /// Withdraws a task, or stops it although it runs: it is asked to stop, and after the pool's
-    /// [`Config::stop_grace`] its worker is killed. It ends as [`Outcome::Cancelled`], unless it
+    /// [`Config::stop_grace`] its worker is killed. It ends as [`Outcome::Cancelled`](crate::task::Outcome::Cancelled), unless it
     /// ended just before. Items of a batch end each by itself. Returns at once.
     pub fn stop(&self, task: &Arc<Task>) {
         let shared = &*self.shared;
@@ -200,7 +200,7 @@ impl Pool {
     }
 
     /// Withdraws what has not begun; true when nothing of the task runs or will run, so that it
-    /// ends as [`Outcome::Cancelled`]. What runs already is not tried again.
+    /// ends as [`Outcome::Cancelled`](crate::task::Outcome::Cancelled). What runs already is not tried again.
     #[must_use]
     pub fn cancel(&self, task: &Arc<Task>) -> bool {
         let shared = &*self.shared;
@@ -313,92 +313,6 @@ impl Pool {
         self.shared.read_door(door)
     }
 
-    /// Takes no more tasks; with `cancel`, withdraws what has not begun. The workers end when
-    /// the rest has. Returns at once.
-    pub fn shutdown(&self, cancel: bool) {
-        let shared = &*self.shared;
-        if !self.is_ours() {
-            return;
-        }
-        let mut effects = Effects::default();
-        let mut desk = shared.lock();
-        if desk.life == Life::Open {
-            desk.life = Life::Draining;
-        }
-        if cancel {
-            for task in desk.live_tasks() {
-                desk.cancel(&shared.board, &task, &mut effects);
-            }
-        }
-        shared.drain(&mut desk, &mut effects);
-        shared.settle(&mut desk);
-        shared.finish(desk, effects);
-    }
-
-    /// Ends the workers at once, whatever they run; tasks that have not ended end as
-    /// [`Outcome::Broken`] with [`Broken::Killed`].
-    pub fn kill(&self) {
-        let shared = &*self.shared;
-        if !self.is_ours() {
-            return;
-        }
-        let mut effects = Effects::default();
-        let mut desk = shared.lock();
-        if desk.life < Life::Stopped {
-            shared.drain(&mut desk, &mut effects);
-            shared.break_pool(&mut desk, Broken::Killed, &mut effects);
-        }
-        shared.finish(desk, effects);
-    }
-
-    /// The pool is of no use any more, as its owner finds: everything outstanding ends as
-    /// [`Outcome::Broken`], and the workers are killed. Gives why it is broken: it may have been
-    /// before.
-    pub fn break_off(&self, why: Broken) -> Arc<Broken> {
-        let shared = &*self.shared;
-        if !self.is_ours() {
-            return Arc::new(why);
-        }
-        let mut effects = Effects::default();
-        let mut desk = shared.lock();
-        shared.drain(&mut desk, &mut effects);
-        shared.break_pool(&mut desk, why, &mut effects);
-        shared.finish(desk, effects);
-        shared.broken.get().cloned().expect("it was just broken")
-    }
-
-    /// From now on, as if it had been started with [`OnDeath::Break`](super::OnDeath::Break).
-    pub fn break_at_death(&self) {
-        self.shared.breaks.store(true, Ordering::SeqCst);
-    }
-
-    /// What ends (as [`Outcome::Cancelled`]) when no worker is left after a shutdown.
-    #[must_use]
-    pub fn gone(&self) -> &Arc<Task> {
-        &self.shared.gone
-    }
-
-    /// What ends (as [`Outcome::Cancelled`]) when no process is being made for this pool: when the
-    /// workers that were called for up to now have been started, or could not be. They may not take
-    /// tasks yet.
-    #[must_use]
-    pub fn settled(&self) -> Arc<Task> {
-        let marker = Task::marker();
-        if !self.is_ours() {
-            let _nobody_waits = marker.end(Outcome::Cancelled);
-            return marker;
-        }
-        let mut effects = Effects::default();
-        let mut desk = self.shared.lock();
-        match desk.life {
-            Life::Stopped => effects.end(marker.clone(), Outcome::Cancelled),
-            _ => desk.settling.push(marker.clone()),
-        }
-        self.shared.finish(desk, effects);
-        self.shared.kick().set();
-        marker
-    }
-
     /// Why it is broken, if it is.
     #[must_use]
     pub fn broken(&self) -> Option<&Arc<Broken>> {
@@ -426,12 +340,6 @@ impl Pool {
             backlog: desk.as_ref().map_or(0, |desk| desk.backlog()),
             closed: desk.as_ref().is_none_or(|desk| desk.life != Life::Open),
         }
-    }
-}
-
-impl Drop for Pool {
-    fn drop(&mut self) {
-        self.shutdown(false);
     }
 }
 
