@@ -162,9 +162,9 @@ def _has_modules(path: str) -> bool:
 def _run(start: Start, on_worker_death: _patch.OnWorkerDeath) -> int:
     """Run the program to its end; the status, if it comes to an end without an error."""
     main = ModuleType("__main__")
-    main.__dict__.update(
-        __loader__=BuiltinImporter, __builtins__=builtins, __annotations__={}, __spec__=None
-    )
+    main.__dict__.update(__loader__=BuiltinImporter, __builtins__=builtins, __spec__=None)
+    if sys.version_info < (3, 14):  # from then on they are made when asked for (PEP 649)
+        main.__annotations__ = {}
     sys.modules["__main__"] = main
     _patch.patch(on_worker_death=on_worker_death)
     try:

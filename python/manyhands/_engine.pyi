@@ -9,9 +9,9 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias, final
+from typing import Any, Final, Protocol, TypeAlias, TypeVar, final
 
-from typing_extensions import disjoint_base
+from typing_extensions import TypeVarTuple, Unpack, disjoint_base
 
 from manyhands._future import Future, Hub, ThreadHubs
 from manyhands._launch import Launcher
@@ -31,6 +31,7 @@ __all__ = [
     "WorkerSeat",
     "_end_threads",
     "_join_callbacks",
+    "_locked",
     "_stop_callbacks",
     "usable_cores",
 ]
@@ -38,9 +39,17 @@ __all__ = [
 _Hubs: TypeAlias = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] | ThreadHubs
 _Callable: TypeAlias = Callable[..., Any]
 
+_T = TypeVar("_T")
+_Arguments = TypeVarTuple("_Arguments")
+
+class _Lock(Protocol):
+    def acquire(self) -> bool: ...
+    def release(self) -> None: ...
+
 MAX_WORKERS: Final = 256
 
 def usable_cores() -> int: ...
+def _locked(lock: _Lock, call: Callable[[Unpack[_Arguments]], _T], *args: *_Arguments) -> _T: ...
 def _stop_callbacks(timeout: float) -> None: ...
 def _join_callbacks() -> None: ...
 def _end_threads() -> None: ...

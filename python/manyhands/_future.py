@@ -7,7 +7,7 @@ from collections import deque
 from types import CodeType
 
 from manyhands import _standard
-from manyhands._engine import Door, FutureBase, ThreadDoor
+from manyhands._engine import Door, FutureBase, ThreadDoor, _locked
 
 TYPE_CHECKING = False  # as in `typing`, which takes long to import
 if TYPE_CHECKING:
@@ -122,16 +122,19 @@ def _invalid_state() -> Exception:
 
 def notify(future: Future[Any], condition: threading.Condition, waiters: list[Any]) -> None:
     """Tells the standard library's waiters that a future has ended."""
-    with condition:
-        future._set_published()
-        for waiter in waiters:
-            if future.cancelled():
-                waiter.add_cancelled(future)
-            elif future.exception(0) is not None:
-                waiter.add_exception(future)
-            else:
-                waiter.add_result(future)
-        condition.notify_all()
+    _locked(condition, _notify, future, condition, waiters)
+
+
+def _notify(future: Future[Any], condition: threading.Condition, waiters: list[Any]) -> None:
+    future._set_published()
+    for waiter in waiters:
+        if future.cancelled():
+            waiter.add_cancelled(future)
+        elif future.exception(0) is not None:
+            waiter.add_exception(future)
+        else:
+            waiter.add_result(future)
+    condition.notify_all()
 
 
 def callback_failed(future: Future[Any], error: BaseException) -> None:

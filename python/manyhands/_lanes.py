@@ -26,13 +26,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from manyhands import _threads
+from manyhands._engine import _locked
 from manyhands._lane import Lane
 
 if TYPE_CHECKING:
     import asyncio
+    from typing import TypeAlias
 
     from manyhands._engine import Counted
     from manyhands._lane_jobs import Job
+
+    Fresh: TypeAlias = tuple[list[Lane], bool]
 
 __all__ = ["Lanes"]
 
@@ -86,23 +90,27 @@ class Lanes:
             raise _threads.broken(_threads.BROKEN)
         counted = count()
         try:
-            with self._lock:
-                if self.broken:
-                    raise _threads.broken(_threads.BROKEN)
-                if self._closed:
-                    raise RuntimeError("cannot schedule new futures after shutdown")
-                self._waiting.append(job)
-                fresh = self._spread(counted, job)
-            for lane in fresh:
+            for lane in _locked(self._lock, self._accept, job, counted):
                 self._start(lane)
         except BaseException as error:
-            if self._take_back(job, error):
+            if _locked(self._lock, self._take_back, job, error):
                 self._serve(counted, error)
                 raise
             # The threads that there are will run it.
         finally:
             # A lane has a count of its own.
             counted.done()
+
+    # -- with the lock held --------------------------------------------------------------------
+
+    def _accept(self, job: Job, counted: Counted) -> list[Lane]:
+        """It waits from now on; gives new lanes, to be started."""
+        if self.broken:
+            raise _threads.broken(_threads.BROKEN)
+        if self._closed:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        self._waiting.append(job)
+        return self._spread(counted, job)
 
     def _spread(self, counted: Counted, starter: object) -> list[Lane]:
         """What waits goes to the lanes with the fewest; gives new ones, to be started."""
@@ -133,26 +141,19 @@ class Lanes:
                 emptiest, least = lane, load
         return emptiest, least
 
-    def _start(self, lane: Lane) -> None:
-        with self._lock:
-            number, self._started = self._started, self._started + 1
-        self._start_thread(f"{self._prefix}loop-{number}", lane.run)
-        lane.started = True
-
     def _take_back(self, job: Job, error: BaseException) -> bool:
         """Its submission was interrupted, or a thread could not be started. Is it nobody's now?"""
-        with self._lock:
-            self._abandon(job)
-            if job in self._waiting:
-                if isinstance(error, Exception) and self._running:
-                    self._wake_all()
-                    return False
-                self._waiting.remove(job)
-            for lane in self._running:
-                if job in lane.unbegun:
-                    lane.unbegun.remove(job)
-            # One may have nothing left to do; another may not have been woken.
-            self._wake_all()
+        self._abandon(job)
+        if job in self._waiting:
+            if isinstance(error, Exception) and self._running:
+                self._wake_all()
+                return False
+            self._waiting.remove(job)
+        for lane in self._running:
+            if job in lane.unbegun:
+                lane.unbegun.remove(job)
+        # One may have nothing left to do; another may not have been woken.
+        self._wake_all()
         return True
 
     def _abandon(self, starter: object) -> None:
@@ -169,40 +170,56 @@ class Lanes:
         for lane in tuple(self._running):
             lane.wake()
 
+    def _respread(self, counted: Counted, starter: object, error: BaseException | None) -> Fresh:
+        """A lane is no more, for that reason: new ones, and is nobody there?"""
+        self._wake_all()
+        if isinstance(error, Exception):
+            # Those that there are do it, or nobody.
+            return [], not self._running
+        return self._spread(counted, starter), False
+
+    def _give_up(self, starter: object) -> bool:
+        """The threads could not be started; is nobody there?"""
+        self._abandon(starter)
+        self._wake_all()
+        return not self._running
+
+    def _take_waiting(self) -> list[Job]:
+        lost = [*self._waiting]
+        self._waiting.clear()
+        return lost
+
+    def _next_number(self) -> int:
+        number, self._started = self._started, self._started + 1
+        return number
+
+    # -- without it ----------------------------------------------------------------------------
+
+    def _start(self, lane: Lane) -> None:
+        number = _locked(self._lock, self._next_number)
+        self._start_thread(f"{self._prefix}loop-{number}", lane.run)
+        lane.started = True
+
     def _serve(self, counted: Counted, error: BaseException | None) -> None:
         """A lane is no more, for that reason: others do what it has not begun."""
         starter = object()
         try:
-            with self._lock:
-                self._wake_all()
-                if isinstance(error, Exception):
-                    fresh = []
-                    # Those that there are do it, or nobody.
-                    lost = not self._running
-                else:
-                    fresh = self._spread(counted, starter)
-                    lost = False
+            fresh, lost = _locked(self._lock, self._respread, counted, starter, error)
             for lane in fresh:
                 self._start(lane)
         except Exception as shortage:
             error = shortage
-            with self._lock:
-                self._abandon(starter)
-                self._wake_all()
-                lost = not self._running
+            lost = _locked(self._lock, self._give_up, starter)
         if lost and error is not None:
             self._lose(error)
 
     def _lose(self, error: BaseException) -> None:
         """Nobody is there to run what waits."""
-        with self._lock:
-            lost = [*self._waiting]
-            self._waiting.clear()
-        for job in lost:
+        for job in _locked(self._lock, self._take_waiting):
             if job.begin() is not None:
                 job.end(None, error, False)
 
-    # -- called by the lanes' threads ----------------------------------------------------------
+    # -- called by the lanes' threads, where no signal comes -----------------------------------
 
     def claim(self, lane: Lane) -> bool:
         """The lane's thread begins; false if it was given up."""
@@ -287,30 +304,36 @@ class Lanes:
         """Takes no more jobs; with `cancel`, withdraws what has not begun."""
         if not self.is_ours():
             return
-        with self._lock:
-            self._closed = True
-            withdrawn: list[Job] = []
-            if cancel:
-                withdrawn += self._waiting
-                for lane in self._running:
-                    withdrawn += lane.unbegun
-        for job in withdrawn:
+        for job in _locked(self._lock, self._close, cancel):
             job.withdraw()
-        with self._lock:
-            if cancel:
-                self._waiting.clear()
-            # Each ends when it has nothing left.
-            self._wake_all()
+        _locked(self._lock, self._closed_for, cancel)
+
+    def _close(self, cancel: bool) -> list[Job]:
+        self._closed = True
+        withdrawn: list[Job] = []
+        if cancel:
+            withdrawn += self._waiting
+            for lane in self._running:
+                withdrawn += lane.unbegun
+        return withdrawn
+
+    def _closed_for(self, cancel: bool) -> None:
+        if cancel:
+            self._waiting.clear()
+        # Each ends when it has nothing left.
+        self._wake_all()
 
     def kill(self) -> None:
         """As `close`, and cancels what runs."""
         if not self.is_ours():
             return
         self.close(cancel=True)
-        with self._lock:
-            for lane in tuple(self._running):
-                if lane.loop is not None:
-                    lane.loop.call_soon_threadsafe(lane.cancel_all)
+        _locked(self._lock, self._cancel_all)
+
+    def _cancel_all(self) -> None:
+        for lane in tuple(self._running):
+            if lane.loop is not None:
+                lane.loop.call_soon_threadsafe(lane.cancel_all)
 
     def waiting(self) -> int:
         """Coroutines that wait for room."""

@@ -262,19 +262,21 @@ def _load_either(by_name: bytes, by_value: bytes) -> Any:
 
 def dumps(value: Any, callback: Callable[[Any], Any] | None, by_value: bool) -> bytes:
     """Plain pickle if it can, cloudpickle if not."""
+    first: Exception | None = None
     if not by_value:
         try:
             return pickle.dumps(value, protocol=5, buffer_callback=callback)
         except Exception as plain_failure:
             first = plain_failure
-    else:
-        first = None
     import cloudpickle
 
     try:
         pickled: bytes = cloudpickle.dumps(value, protocol=5, buffer_callback=callback)
     except Exception as failure:
         raise failure from first
+    finally:
+        # Its traceback has this frame, and with it what was to be pickled.
+        del first
     return pickled
 
 

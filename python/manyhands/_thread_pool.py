@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from manyhands import _threads
 from manyhands._blocks import Blocks, is_escape, until_gone
-from manyhands._engine import ThreadBatch, ThreadsBase
+from manyhands._engine import ThreadBatch, ThreadsBase, _locked
 from manyhands._future import Future
 from manyhands._mapping import Mapping
 from manyhands._pickling import CO_COROUTINE, is_coroutine_function
@@ -163,9 +163,12 @@ class ThreadPool(Blocks, Mapping, _threads.NativeThreads):
                 self._threads,
                 partial(_fail, weakref.ref(self)),
             )
-            with self._lanes_lock:
-                if self._lanes is None:
-                    self._lanes = lanes
+            return _locked(self._lanes_lock, self._take_lanes, lanes)
+        return self._lanes
+
+    def _take_lanes(self, lanes: Lanes) -> Lanes:
+        if self._lanes is None:
+            self._lanes = lanes
         return self._lanes
 
     def _submit_batch(

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tqdm.auto import tqdm
 
 import manyhands as mh
 import pool_tasks as tasks
@@ -336,6 +337,8 @@ def test_arguments_are_checked_at_once(pool: mh.Pool) -> None:
 def test_progress_is_shown_on_standard_error(
     pool: mh.Pool, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    # Its own lock, for processes too, would be a semaphore that lives as long as this process.
+    tqdm.set_lock(threading.RLock())
     assert len(list(pool.map(tasks.square, range(30), progress=True))) == 30
     shown = capsys.readouterr()
     assert "30/30" in shown.err

@@ -7,7 +7,9 @@ import gc
 import os
 import threading
 import time
+import weakref
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -187,6 +189,34 @@ def test_functions_that_come_and_go_leave_nothing_behind(pool: mh.Pool) -> None:
     before = resident()
     use(600)
     assert resident() - before < 30 << 20
+
+
+def test_nothing_is_left_to_the_garbage_collector(pool: mh.Pool) -> None:
+    """It may come late, and what was submitted may be large."""
+
+    class Payload:
+        """Only cloudpickle can ship it."""
+
+    def use(payload: Payload) -> None:
+        assert isinstance(pool.submit(tasks.identity, payload).result(), Payload)
+        assert pool.submit(lambda: payload is not None).result()
+        assert list(pool.map(lambda each: each is None, [payload])) == [False]
+        payload.lock = threading.Lock()  # type: ignore[attr-defined]
+        for refused in (lambda: pool.submit(id, payload), lambda: pool.submit(lambda: payload)):
+            with suppress(TypeError):
+                refused()
+        assert isinstance(pool.submit(abs, "x").exception(), TypeError)
+
+    gc.collect()
+    gc.disable()
+    try:
+        payload = Payload()
+        alive = weakref.ref(payload)
+        use(payload)
+        del payload
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 SHORT = """

@@ -131,6 +131,9 @@ class Interruption:
         code = frame.f_code
         ours = "_lane" in code.co_filename or code.co_filename.endswith("_threads.py")
         starts = code.co_name == "start" and code.co_filename == threading.__file__
+        if starts and getattr(arg, "__name__", None) == "__enter__":
+            # Since CPython 3.14 that may happen, and the standard library's lock stays taken.
+            return
         if event in ("call", "c_return") and (ours or starts):
             self.left -= 1
             if self.left < 0:

@@ -24,6 +24,10 @@ mod worker;
 /// What the package `manyhands` is built on; private to it.
 #[pyo3::pymodule(name = "_engine")]
 mod engine {
+    use pyo3::intern;
+    use pyo3::prelude::*;
+    use pyo3::types::PyTuple;
+
     #[pymodule_export]
     use crate::batch::Batch;
     #[pymodule_export]
@@ -51,29 +55,47 @@ mod engine {
     ///     >>> import manyhands as mh
     ///     >>> mh.usable_cores() >= 1
     ///     True
-    #[pyo3::pyfunction]
+    #[pyfunction]
     fn usable_cores() -> usize {
         manyhands::sys::cores::usable()
     }
 
+    /// Calls `call(*args)` with `lock` held: one that Python has, of whatever kind.
+    ///
+    /// A `with` block does not do where Ctrl-C may come: since CPython 3.14 a signal's handler can
+    /// raise after the lock was taken and before the block is entered, and nobody lets go of it.
+    #[pyfunction]
+    #[pyo3(signature = (lock, call, *args))]
+    fn _locked<'py>(
+        lock: &Bound<'py, PyAny>,
+        call: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = lock.py();
+        lock.call_method0(intern!(py, "acquire"))?;
+        let result = call.call1(args);
+        lock.call_method0(intern!(py, "release"))?;
+        result
+    }
+
     /// The interpreter is ending: no callback is begun any more. Waits for those under way, so
     /// many seconds at most.
-    #[pyo3::pyfunction]
-    fn _stop_callbacks(py: pyo3::Python<'_>, timeout: f64) {
+    #[pyfunction]
+    fn _stop_callbacks(py: Python<'_>, timeout: f64) {
         let timeout = std::time::Duration::from_secs_f64(timeout);
         py.detach(|| crate::callbacks::stop_all(timeout));
     }
 
     /// The interpreter is ending: waits until the callbacks of all executors have run.
-    #[pyo3::pyfunction]
-    fn _join_callbacks(py: pyo3::Python<'_>) -> pyo3::PyResult<()> {
+    #[pyfunction]
+    fn _join_callbacks(py: Python<'_>) -> PyResult<()> {
         crate::callbacks::join_executors(py)
     }
 
     /// The interpreter is ending: no thread pool takes tasks any more. Waits until all threads have
     /// done what they have to do.
-    #[pyo3::pyfunction]
-    fn _end_threads(py: pyo3::Python<'_>) -> pyo3::PyResult<()> {
+    #[pyfunction]
+    fn _end_threads(py: Python<'_>) -> PyResult<()> {
         crate::threads::alive::end_all(py)
     }
     #[pymodule_export]

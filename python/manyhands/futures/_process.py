@@ -17,6 +17,7 @@ from manyhands._engine import (
     MAX_WORKERS,
     PoolBase,
     _join_callbacks,
+    _locked,
     _stop_callbacks,
     usable_cores,
 )
@@ -135,57 +136,59 @@ class ProcessPoolExecutor(Insides):
 
     def _begin(self) -> None:
         """Starts the pool, with the first thing to do."""
-        with self._shutdown_lock:
-            if self._begun:
-                return
-            if self._shutdown_thread:
-                raise RuntimeError("cannot schedule new futures after shutdown")
-            if _interpreter_ends.is_set():
-                raise RuntimeError("cannot schedule new futures after interpreter shutdown")
-            refuse_while_importing(self._start_method)
-            look_again()
-            if self._start_method == "forkserver":
-                from manyhands._server import warm_up
+        _locked(self._shutdown_lock, self._begin_locked)
 
-                # The rest is imported while it starts.
-                warm_up()
-            from manyhands._launch import make_launcher
-            from manyhands._pickling import main_is_importable
-            from manyhands._spec import WorkerSpec
+    def _begin_locked(self) -> None:
+        if self._begun:
+            return
+        if self._shutdown_thread:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        if _interpreter_ends.is_set():
+            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+        refuse_while_importing(self._start_method)
+        look_again()
+        if self._start_method == "forkserver":
+            from manyhands._server import warm_up
 
-            method, breaks = self._start_method, self._on_worker_death == "break"
-            # With fork the main module is what it was; else each worker imports it.
-            by_value = method != "fork" and not main_is_importable()
-            spec = WorkerSpec.of(
-                method,
-                self._initializer,
-                tuple(self._initargs),
-                CONCURRENCY,
-                self._max_tasks_per_child,
-                by_value,
-                standard=True,
-                breaks=breaks,
-            )
-            launcher = make_launcher(method, self._name, spec, self._mp_context)
-            # Only now, as with fork a template starts meanwhile.
-            from manyhands.futures._process_errors import Errors
-            from manyhands.futures._workers import Recorder
+            # The rest is imported while it starts.
+            warm_up()
+        from manyhands._launch import make_launcher
+        from manyhands._pickling import main_is_importable
+        from manyhands._spec import WorkerSpec
 
-            self._recorder = Recorder(launcher, self._name, self._table)
-            self._start(
-                self._max_workers,
-                self._recorder,
-                Future,
-                self._hubs,
-                by_value,
-                GRACE,
-                Errors(breaks),
-                (self._safe_to_dynamically_spawn_children, breaks),
-            )
-            _live.add(self)
-            # After the pools. Their callbacks come first.
-            at_the_end(90, _stop_callbacks, LAST_CALLBACKS)
-            self._begun = True
+        method, breaks = self._start_method, self._on_worker_death == "break"
+        # With fork the main module is what it was; else each worker imports it.
+        by_value = method != "fork" and not main_is_importable()
+        spec = WorkerSpec.of(
+            method,
+            self._initializer,
+            tuple(self._initargs),
+            CONCURRENCY,
+            self._max_tasks_per_child,
+            by_value,
+            standard=True,
+            breaks=breaks,
+        )
+        launcher = make_launcher(method, self._name, spec, self._mp_context)
+        # Only now, as with fork a template starts meanwhile.
+        from manyhands.futures._process_errors import Errors
+        from manyhands.futures._workers import Recorder
+
+        self._recorder = Recorder(launcher, self._name, self._table)
+        self._start(
+            self._max_workers,
+            self._recorder,
+            Future,
+            self._hubs,
+            by_value,
+            GRACE,
+            Errors(breaks),
+            (self._safe_to_dynamically_spawn_children, breaks),
+        )
+        _live.add(self)
+        # After the pools. Their callbacks come first.
+        at_the_end(90, _stop_callbacks, LAST_CALLBACKS)
+        self._begun = True
 
     if TYPE_CHECKING:
 
@@ -299,14 +302,16 @@ class ProcessPoolExecutor(Insides):
         >>> future.result()
         7
         """
-        with self._shutdown_lock:
-            self._shutdown_thread = True
+        _locked(self._shutdown_lock, self._take_no_more)
         if not self._begun:
             return
         self._close(cancel_futures)
         if wait and self._is_ours():
             self._join(None)
             self._forget_loops()
+
+    def _take_no_more(self) -> None:
+        self._shutdown_thread = True
 
     def terminate_workers(self) -> None:
         """Ends the workers by SIGTERM, whatever they run, and the executor with them.

@@ -89,8 +89,8 @@ impl FutureBase {
     ///
     ///     >>> import manyhands as mh
     ///     >>> with mh.Pool(1) as pool:
-    ///     ...     pool.submit(divmod, 17, 0).exception()
-    ///     ZeroDivisionError('integer division or modulo by zero')
+    ///     ...     pool.submit(int, "x").exception()
+    ///     ValueError("invalid literal for int() with base 10: 'x'")
     #[pyo3(signature = (timeout=None))]
     fn exception(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<Option<Py<PyAny>>> {
         let py = slf.py();
