@@ -172,6 +172,43 @@ def test_functions_and_coroutines_do_not_wait_for_each_other(pool: mh.Pool, tmp_
         future.result()
 
 
+TICKS: list[int] = []
+
+
+class Ticks:
+    """In a worker: the list itself."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ticks, ()
+
+
+def ticks() -> list[int]:
+    return TICKS
+
+
+async def tick(path: str) -> None:
+    TICKS.append(1)
+    while not os.path.exists(path):
+        TICKS.append(1)
+        await asyncio.sleep(0.0005)
+
+
+def test_a_long_batch_without_python_code_leaves_coroutines_their_turns(tmp_path: Path) -> None:
+    """Nothing in it has the interpreter look whether another thread waits for it."""
+    with mh.Pool(1) as pool:
+        path = tmp_path / "stop"
+        ticking = pool.submit(tick, str(path))
+        try:
+            while not pool.submit(sum, Ticks()).result():  # type: ignore[arg-type]
+                pass
+            items = [Ticks(), *[range(300_000)] * 100, Ticks()]
+            before, *_, after = pool.map(sum, items, chunksize=len(items))
+        finally:
+            path.touch()
+        ticking.result()
+        assert after > before + 2
+
+
 def test_functions_run_in_the_main_thread_and_coroutines_beside_it(pool: mh.Pool) -> None:
     async def async_thread_name() -> str:
         return tasks.thread_name()

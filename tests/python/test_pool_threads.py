@@ -347,3 +347,36 @@ def test_an_item_that_cannot_be_begun_ends_with_the_error_and_the_others_as_ever
         assert on_loops._begin() is None
         assert on_loops.done()
         assert type(on_loops.take()[1][0]) is TypeError
+
+
+# -- turns -------------------------------------------------------------------------------------
+
+
+def test_tasks_that_never_end_to_come_leave_other_threads_their_turns() -> None:
+    """Each of these system calls lets go of the interpreter, and has to get it back."""
+    go_on = True
+
+    def follow(pool: Any) -> None:
+        if go_on:
+            pool.submit(follow, pool)
+
+    with tasks.thread_pool(1) as pool:
+        pool.submit(follow, pool)
+        for _ in range(1000):
+            os.stat("/")
+        go_on = False
+
+
+def test_tasks_without_python_code_leave_other_threads_their_turns() -> None:
+    done: list[bool] = []
+    seen: list[int] = []
+    with tasks.thread_pool(1) as pool:
+        seen.append(1)
+        results = pool.map(sum, [seen, *[range(300_000)] * 100, seen], chunksize=102)
+        consumer = threading.Thread(target=lambda: done.append(list(results)[-1] > 3))
+        consumer.start()
+        while consumer.is_alive():
+            seen.append(1)
+            os.stat("/")
+        consumer.join()
+    assert done == [True]

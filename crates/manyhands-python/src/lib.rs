@@ -19,6 +19,7 @@ mod report;
 mod strangers;
 mod threads;
 mod tracking;
+mod turns;
 mod worker;
 
 /// What the package `manyhands` is built on; private to it.

@@ -18,13 +18,10 @@ use crate::buffers::Source;
 use crate::coroutines::CoroutineLane;
 use crate::payload::{Call, decode_call, helper, load_all, no_room};
 use crate::report::Report;
+use crate::turns::Turns;
 
 /// Functions that a worker remembers; beyond, the oldest is read again when needed.
 const REMEMBERED: usize = 1024;
-
-/// So often the main thread gives others a turn and looks for signals, where functions that are
-/// no Python code would leave it no other chance.
-const TURN: u32 = 128;
 
 /// What both lanes of a worker share.
 pub(crate) struct Worker {
@@ -222,22 +219,18 @@ impl WorkerSeat {
     /// Runs functions until the pool closes or this worker has run its share.
     fn run_functions(&self, py: Python<'_>) -> PyResult<()> {
         let mut lane = self.worker.seat.lane(Kind::Function);
-        let mut turns = 0u32;
+        let mut turns = Turns::default();
         loop {
             let job = match lane.try_next() {
                 Some(next) => next,
                 None => py.detach(|| lane.wait_next())?,
             };
             match job {
-                Next::Job(job) => self.run(py, &mut lane, job)?,
+                Next::Job(job) => self.run(py, &mut lane, job, &mut turns)?,
                 Next::Closing => return Ok(()),
                 Next::Interrupted => py.check_signals()?,
             }
-            turns = turns.wrapping_add(1);
-            if turns.is_multiple_of(TURN) {
-                py.check_signals()?;
-                py.detach(|| ());
-            }
+            turns.count(py)?;
         }
     }
 
@@ -254,7 +247,13 @@ impl WorkerSeat {
 
 impl WorkerSeat {
     /// An error ends the worker, before the task has: the task dies of it.
-    fn run(&self, py: Python<'_>, lane: &mut Lane, mut job: Job) -> PyResult<()> {
+    fn run(
+        &self,
+        py: Python<'_>,
+        lane: &mut Lane,
+        mut job: Job,
+        turns: &mut Turns,
+    ) -> PyResult<()> {
         lane.set_load(1);
         if let Err(error) = lane.start(&mut job) {
             // No memory for a batch's log: nothing of it can be reported item by item.
@@ -262,7 +261,7 @@ impl WorkerSeat {
             return Ok(());
         }
         if job.is_batch() {
-            self.run_batch(py, lane, job)?;
+            self.run_batch(py, lane, job, turns)?;
         } else {
             self.worker.count();
             let loaded = Raw::fetch(&self.worker, lane, &job).load(py, &self.worker);
@@ -292,7 +291,13 @@ impl WorkerSeat {
         lane.set_load(0);
     }
 
-    fn run_batch(&self, py: Python<'_>, lane: &mut Lane, mut job: Job) -> PyResult<()> {
+    fn run_batch(
+        &self,
+        py: Python<'_>,
+        lane: &mut Lane,
+        mut job: Job,
+        turns: &mut Turns,
+    ) -> PyResult<()> {
         let items = load_batch(py, &self.worker, Raw::fetch(&self.worker, lane, &job));
         let items = self.readable(items)?;
         while let Some(item) = lane.next_item(&job) {
@@ -310,6 +315,7 @@ impl WorkerSeat {
                 // The slot stays as it is: with this process's end, the rest goes to others.
                 return Ok(());
             }
+            turns.count(py)?;
         }
         lane.complete_batch(&job);
         Ok(())

@@ -19,6 +19,7 @@ use crate::future::{Teller, is_interruption};
 use crate::outcome::{Settled, build};
 use crate::pool::seconds;
 use crate::strangers;
+use crate::turns::Turns;
 
 struct State {
     /// The function and its items, until nothing more of them will be begun.
@@ -149,7 +150,7 @@ impl ThreadBatch {
     }
 
     /// Runs item after item, in a thread of the pool.
-    pub(crate) fn run(&self, py: Python<'_>, teller: &mut dyn Teller) {
+    pub(crate) fn run(&self, py: Python<'_>, turns: &mut Turns, teller: &mut dyn Teller) {
         while let Some((item, begun)) = self.begin(py) {
             teller.before_strangers();
             let ended = begun.and_then(|(function, args)| {
@@ -165,6 +166,7 @@ impl ThreadBatch {
             if self.threads.is_killed() {
                 self.withdraw(teller);
             }
+            turns.give(py);
         }
     }
 

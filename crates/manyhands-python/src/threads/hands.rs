@@ -1,7 +1,7 @@
 //! What the threads of a pool do: Python's calls, one after the other.
 //!
 //! A thread that has the interpreter keeps it while there are tasks, and lets go of it to wait.
-//! (The interpreter itself makes a thread give way that runs Python code for long.)
+//! (The interpreter itself makes a thread give way to others that ask for it.)
 
 use std::cell::RefCell;
 use std::io;
@@ -22,10 +22,7 @@ use super::waiting::Ending;
 use crate::future::Teller;
 use crate::outcome::build;
 use crate::strangers;
-
-/// So often a thread gives others a turn, where functions that are no Python code would leave them
-/// no other chance.
-const TURN: u32 = 128;
+use crate::turns::Turns;
 
 /// Why a pool's threads cannot be set up.
 #[derive(Clone, Debug)]
@@ -177,17 +174,13 @@ impl Hands {
     fn live(&self, py: Python<'_>, source: &mut Source<'_, Self>) {
         let mut bells = Bells::default();
         let mut left = self.max_tasks;
-        let mut turns = 0u32;
+        let mut turns = Turns::default();
         while left > 0 {
             let next = match source.try_next() {
                 Some(job) => {
-                    turns = turns.wrapping_add(1);
-                    if turns.is_multiple_of(TURN) {
-                        py.detach(|| bells.ring());
-                    } else {
-                        // Before it runs: it may take long.
-                        bells.ring();
-                    }
+                    // Before it runs: it may take long.
+                    bells.ring();
+                    turns.give(py);
                     Some(job)
                 }
                 None => {
@@ -201,7 +194,7 @@ impl Hands {
                 }
             };
             let Some(job) = next else { return };
-            let ran = job.run(py, &mut InThread { bells: &mut bells });
+            let ran = job.run(py, &mut turns, &mut InThread { bells: &mut bells });
             left = left.saturating_sub(ran);
         }
     }

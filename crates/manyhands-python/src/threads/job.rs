@@ -6,6 +6,7 @@ use super::batch::ThreadBatch;
 use crate::future::{AtOnce, FutureBase, Teller, first};
 use crate::outcome::Settled;
 use crate::strangers;
+use crate::turns::Turns;
 
 /// A task, or a batch of them.
 pub(crate) enum Job {
@@ -15,11 +16,11 @@ pub(crate) enum Job {
 
 impl Job {
     /// Runs it in a thread of the pool; tells how many tasks that were.
-    pub(crate) fn run(self, py: Python<'_>, teller: &mut dyn Teller) -> u64 {
+    pub(crate) fn run(self, py: Python<'_>, turns: &mut Turns, teller: &mut dyn Teller) -> u64 {
         let future = match self {
             Self::Call(future) => future,
             Self::Batch(batch) => {
-                batch.get().run(py, teller);
+                batch.get().run(py, turns, teller);
                 return batch.get().len() as u64;
             }
         };
