@@ -177,7 +177,11 @@ def _template(
                 process.close()
         if requests.fileno() not in ready:
             continue
-        message, descriptors, _, _ = socket.recv_fds(requests, _REQUEST.size, 1)
+        try:
+            message, descriptors, _, _ = socket.recv_fds(requests, _REQUEST.size, 1)
+        except ConnectionResetError:
+            # The parent has died before it had read all that it was told.
+            message = b""
         if not message:
             nursery.close()
             if children:

@@ -3,9 +3,10 @@
     python cpython_suite.py MODE REPORT [PART/PARTS] [WORD…]
 
 MODE is the `on_worker_death` of `manyhands.patch`. PART (from 0) is run of so many parts of about
-equal length. Only tests are run whose names hold one of the words. As soon as a test has begun or
-ended a line is written to REPORT: which of it, or how it ended; its name; and what went wrong. A
-test that takes too long ends the run, with every thread's stack shown.
+equal length. Only tests are run whose names hold one of the words, and none that would wait for
+ever (`waits` in `tests/cpython_suite.toml`). As soon as a test has begun or ended a line is written
+to REPORT: which of it, or how it ended; its name; and what went wrong. A test that takes too long
+ends the run, with every thread's stack shown.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import manyhands
+from cpython_listed import waits
 
 SUITE = "test.test_concurrent_futures"
 MODULES = (
@@ -81,6 +83,7 @@ class Report(unittest.TestResult):
         # One that failed has left its executor open, and refers to it in circles.
         gc.collect()
         faulthandler.cancel_dump_traceback_later()
+        self._write("ended", test)
 
     def addSuccess(self, test: Any) -> None:  # noqa: N802
         self._write("passed", test)
@@ -127,7 +130,7 @@ def main(mode: str, report: str, *words: str) -> None:
         # Classes stay whole; those of a kind follow each other, and so are spread over the parts.
         place = classes.setdefault(type(test), len(classes))
         named = not words or any(word in test.id() for word in words)
-        return named and place % parts == part
+        return named and place % parts == part and not waits(test.id(), mode)
 
     manyhands.patch(on_worker_death=mode)  # type: ignore[arg-type]
     patch_children(mode)

@@ -329,7 +329,7 @@ class ProcessPoolExecutor(Insides):
         >>> isinstance(future.exception(), BrokenProcessPool)
         True
         """
-        self._end_workers("terminate")
+        self._force_shutdown(operation="terminate")
 
     def kill_workers(self) -> None:
         """As `terminate_workers`, by SIGKILL.
@@ -342,17 +342,19 @@ class ProcessPoolExecutor(Insides):
         >>> future.done()
         True
         """
-        self._end_workers("kill")
+        self._force_shutdown(operation="kill")
 
-    def _end_workers(self, how: Literal["terminate", "kill"]) -> None:
+    def _force_shutdown(self, operation: str) -> None:
+        if operation not in ("terminate", "kill"):
+            raise ValueError(f"Unsupported operation: {operation!r}")
         processes = list((self._processes or {}).values())
         self.shutdown(wait=False, cancel_futures=True)
         if not self._begun or not self._is_ours():
             return
         self._break_at_death()
         for process in processes:
-            getattr(process, how)()
-        if how == "kill":
+            getattr(process, operation)()
+        if operation == "kill":
             self._kill()
 
     def __enter__(self) -> Self:
