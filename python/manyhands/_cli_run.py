@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import builtins
 import os
-import runpy
 import sys
 from importlib.machinery import BuiltinImporter, SourceFileLoader, SourcelessFileLoader
 from types import ModuleType
@@ -206,6 +205,8 @@ def _execute(code: CodeType, main: ModuleType) -> None:
 
 
 def _run_module(name: str, alter_argv: bool) -> None:
+    import runpy
+
     # It is what the interpreter calls for `python -m`, and for directories and zip files.
     runpy._run_module_as_main(name, alter_argv)  # type: ignore[attr-defined]
 

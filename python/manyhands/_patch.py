@@ -184,6 +184,9 @@ def _replace_classes(module: ModuleType) -> Undo:
         owner = owners.get(name)
         if owner is not None:
             return _class(owner, name, sys._getframe(1))
+        if f"{module.__name__}.{name}" in owners.values():
+            # A submodule, which would have been imported for one of these classes.
+            return _module(f"{module.__name__}.{name}")
         if before is not None:
             return before(name)
         raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
@@ -208,8 +211,8 @@ def _replace_classes(module: ModuleType) -> Undo:
 
 def _class(owner: str, name: str, frame: Any) -> Any:
     """The class that the code in this frame gets when it asks for one of the table."""
-    __import__(owner)
     if _state.on_worker_death is None or _derives(frame):
+        __import__(owner)
         return original(owner, name)
     return _attribute(CLASSES[owner, name], name)
 
@@ -230,8 +233,12 @@ def _derives(frame: Any) -> bool:
 
 
 def _attribute(module: str, name: str) -> Any:
-    __import__(module)
-    return getattr(sys.modules[module], name)
+    return getattr(_module(module), name)
+
+
+def _module(name: str) -> ModuleType:
+    __import__(name)
+    return sys.modules[name]
 
 
 _state = _State()

@@ -93,6 +93,25 @@ def test_nothing_is_imported_until_it_is_asked_for(tmp_path: Path) -> None:
     run(program, tmp_path)
 
 
+def test_a_module_that_is_not_imported_for_its_class_is_there_all_the_same(tmp_path: Path) -> None:
+    program = """
+        import sys
+        import manyhands
+        manyhands.patch()
+        import concurrent.futures
+        concurrent.futures.ProcessPoolExecutor
+        assert "concurrent.futures.process" not in sys.modules
+        error = concurrent.futures.process.BrokenProcessPool
+        assert error.__module__ == "concurrent.futures.process"
+        assert issubclass(manyhands.WorkerDied, error)
+        theirs = sys.modules["concurrent.futures.process"]
+        assert concurrent.futures.process is theirs
+        manyhands.unpatch()
+        assert concurrent.futures.ProcessPoolExecutor is theirs.ProcessPoolExecutor
+    """
+    run(program, tmp_path)
+
+
 @pytest.mark.parametrize("earlier", [True, False])
 def test_unpatch_restores_exactly(tmp_path: Path, earlier: bool) -> None:
     program = f"""
