@@ -302,6 +302,10 @@ def pool_shut_down() -> RuntimeError:
 
 def cancelled() -> CancelledError:
     """The task was cancelled."""
-    from concurrent.futures import CancelledError
+    module = _standard.modules.get("concurrent.futures")
+    if module is None:
+        import concurrent.futures
 
-    return CancelledError()
+        module = concurrent.futures
+    error: CancelledError = module.CancelledError()
+    return error

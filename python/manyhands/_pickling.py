@@ -77,9 +77,10 @@ def _gives_coroutines(fn: Any) -> bool:
     Only a program that has loaded `inspect` can have marked a function by hand, so it need not be
     loaded for this: that takes longer than all else that starting a pool needs.
     """
-    inspect = sys.modules.get("inspect")
-    if inspect is not None:
-        return bool(inspect.iscoroutinefunction(_plain(fn)))
+    # It may be half imported, by another thread.
+    inspects = getattr(sys.modules.get("inspect"), "iscoroutinefunction", None)
+    if inspects is not None:
+        return bool(inspects(_plain(fn)))
     code = getattr(_plain(fn), "__code__", None)
     return isinstance(code, CodeType) and bool(code.co_flags & CO_COROUTINE)
 
@@ -115,11 +116,12 @@ def define(fn: Callable[..., Any], main_by_value: bool) -> tuple[bytes, bool, st
 
 def _is_registered(fn: Callable[..., Any]) -> bool:
     """Has the program said by `cloudpickle.register_pickle_by_value` that it is to travel so?"""
-    cloudpickle = sys.modules.get("cloudpickle")
+    # It may be half imported, by another thread: then nobody has registered anything yet.
+    registry = getattr(sys.modules.get("cloudpickle"), "list_registry_pickle_by_value", None)
     module = getattr(_plain(fn), "__module__", None)
-    if cloudpickle is None or not isinstance(module, str):
+    if registry is None or not isinstance(module, str):
         return False
-    names = cloudpickle.list_registry_pickle_by_value()
+    names = registry()
     return any(module == name or module.startswith(f"{name}.") for name in names)
 
 
@@ -129,8 +131,9 @@ def note_unreadable(error: BaseException) -> None:
     if isinstance(error, ModuleNotFoundError):
         error.add_note(
             "Workers import modules by name: one that the program has loaded from a path, or made, "
-            "they cannot. Its functions travel by value after "
-            "cloudpickle.register_pickle_by_value(module)."
+            "they cannot. Its functions can be submitted after "
+            "cloudpickle.register_pickle_by_value(module), if they were not before: then they "
+            "travel by value."
         )
 
 

@@ -63,11 +63,17 @@ __all__ = [
     "Future",
     "ProcessPoolExecutor",
     "_RemoteTraceback",
+    "modules",
 ]
+
+
+modules: dict[str, ModuleType] = {}
+"""Those that are imported, also when the interpreter ends and can be asked for none."""
 
 
 def _derive(*stand_ins: type) -> Callable[[ModuleType], None]:
     def imported(standard: ModuleType) -> None:
+        modules[standard.__name__] = standard
         for stand_in in stand_ins:
             stand_in.__bases__ = (getattr(standard, stand_in.__name__),)
 

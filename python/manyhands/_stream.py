@@ -169,8 +169,13 @@ class Stream(Generic[R]):
 
     def _end(self) -> None:
         """Every result has been given."""
-        if self._input_error is not None:
-            raise self._input_error
+        error, self._input_error = self._input_error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                # Its traceback has this frame, and with it the items.
+                del error
 
     # -- for threads ---------------------------------------------------------------------------
 

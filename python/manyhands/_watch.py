@@ -94,11 +94,20 @@ class _Once(Watch):
         if self._name in sys.modules:
             from importlib import import_module
 
-            self._tell(import_module(self._name))
+            module = import_module(self._name)
+            # It may be this thread that is at it, further down its stack: then it will be told.
+            if not getattr(module.__spec__, "_initializing", False):
+                self._tell(module)
 
     def _tell(self, module: ModuleType) -> None:
-        self.stop()
         self._then(module)
+        self.stop()
+        if self in _pending:
+            _pending.remove(self)
+
+
+_pending: list[_Once] = []
+"""Those that have not told yet. Somebody may have put back an earlier `sys.meta_path`."""
 
 
 def when_imported(name: str, then: Callable[[ModuleType], None]) -> None:
@@ -107,14 +116,14 @@ def when_imported(name: str, then: Callable[[ModuleType], None]) -> None:
     (Or twice, if another thread imports it at this moment.)
     """
     watch = _Once(name, then)
+    _pending.append(watch)
     watch.start()
     watch.look()
 
 
 def look_again() -> None:
-    """Tells of modules that another thread had begun to look for when `when_imported` was called,
-    and not yet to execute.
+    """Tells of modules of which nothing was heard: another thread had begun to look for one when
+    `when_imported` was called, or somebody has taken the finder off `sys.meta_path`.
     """
-    for finder in sys.meta_path:
-        if isinstance(finder, _Once):
-            finder.look()
+    for watch in [*_pending]:
+        watch.look()

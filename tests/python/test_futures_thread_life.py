@@ -498,3 +498,18 @@ def test_a_child_forked_just_after_the_first_task_has_pools_that_work() -> None:
     """
     for _ in range(5):
         assert tasks.run(program).split()[0] == "0"
+
+
+def test_many_tasks_do_not_keep_the_main_modules_globals() -> None:
+    code = """
+from manyhands.futures import ThreadPoolExecutor
+
+class Last:
+    def __del__(self, print=print):
+        print("gone")
+
+last = Last()
+with ThreadPoolExecutor(1) as executor:
+    print(len([future.result() for future in [executor.submit(abs, 1) for _ in range(200)]]))
+"""
+    assert tasks.run_program("-c", code) == (0, "200\ngone\n", "")

@@ -94,6 +94,42 @@ print(len(told), len([f for f in sys.meta_path if "_Once" in repr(f)]))
     assert tasks.run_program("-c", code) == (0, "1 0\n", "")
 
 
+def test_who_puts_back_the_finders_does_not_hide_the_standard_classes() -> None:
+    code = """
+import sys
+before = list(sys.meta_path)
+from manyhands.futures import ProcessPoolExecutor
+executor = ProcessPoolExecutor(1, mp_context=mp.get_context("fork"))
+sys.meta_path[:] = before
+import concurrent.futures
+with executor:
+    future = executor.submit(abs, -1)
+print(isinstance(executor, concurrent.futures.Executor), *concurrent.futures.as_completed([future]))
+"""
+    status, out, error = tasks.run_program("-c", IMPORTS + code)
+    assert (status, out[:5], error) == (0, "True ", "")
+
+
+def test_a_pool_may_be_made_while_the_same_thread_imports_the_standard_library() -> None:
+    """By a finder, for instance, or in a signal's handler."""
+    code = """
+import sys, threading
+from manyhands.futures import ProcessPoolExecutor
+
+class Early:
+    def find_spec(self, name, path=None, target=None):
+        if name == "concurrent.futures._base":
+            with ProcessPoolExecutor(1, mp_context=mp.get_context("fork")) as executor:
+                results.add(executor.submit(abs, -1).result())
+
+results = set()
+sys.meta_path.insert(0, Early())
+import concurrent.futures
+print(*results, issubclass(ProcessPoolExecutor, concurrent.futures.Executor))
+"""
+    assert tasks.run_program("-c", IMPORTS + code) == (0, "1 True\n", "")
+
+
 def test_errors_need_no_import_when_the_interpreter_ends() -> None:
     """The standard library's module cannot be imported any more."""
     code = """
@@ -110,3 +146,27 @@ if __name__ == "__main__":
 """
     text = "ValueError(\"invalid literal for int() with base 10: 'x'\") WorkerDied\n"
     assert tasks.run_program("-c", IMPORTS + code) == (0, text, "")
+
+
+def test_a_cancellation_needs_no_import_when_globals_are_finalized() -> None:
+    code = """
+import concurrent.futures
+from manyhands.futures import ProcessPoolExecutor
+
+class Last:
+    def __del__(self, cancelled=concurrent.futures.CancelledError, print=print):
+        try:
+            future.result()
+        except cancelled as error:
+            print(type(error).__name__)
+
+if __name__ == "__main__":
+    with ProcessPoolExecutor(1, mp_context=mp.get_context("fork")) as executor:
+        read, write = os.pipe()
+        executor.submit(os.read, read, 1)
+        future = executor.submit(abs, -1)
+        assert future.cancel()
+        os.write(write, b"x")
+    last = Last()
+"""
+    assert tasks.run_program("-c", IMPORTS + code) == (0, "CancelledError\n", "")

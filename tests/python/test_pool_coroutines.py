@@ -201,7 +201,7 @@ def test_a_long_batch_without_python_code_leaves_coroutines_their_turns(tmp_path
         try:
             while not pool.submit(sum, Ticks()).result():  # type: ignore[arg-type]
                 pass
-            items = [Ticks(), *[range(300_000)] * 100, Ticks()]
+            items = [Ticks(), *[range(100_000)] * 600, Ticks()]
             before, *_, after = pool.map(sum, items, chunksize=len(items))
         finally:
             path.touch()

@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 from pathlib import Path
+from types import ModuleType
 
 import cloudpickle
 import pytest
@@ -196,7 +197,7 @@ def test_a_module_that_workers_cannot_import_is_named_and_may_travel_by_value(
         error = failed.exception()
         assert isinstance(error, ModuleNotFoundError)
         assert error.name == module.__name__
-        assert "by value after cloudpickle.register_pickle_by_value" in error.__notes__[-1]
+        assert "cloudpickle.register_pickle_by_value(module)" in error.__notes__[-1]
     with pytest.raises(ModuleNotFoundError):
         list(pool.map(module.double, [1]))
     cloudpickle.register_pickle_by_value(module)
@@ -206,6 +207,14 @@ def test_a_module_that_workers_cannot_import_is_named_and_may_travel_by_value(
         assert list(pool.map(module.times, [1, 2])) == [3, 6]
     finally:
         cloudpickle.unregister_pickle_by_value(module)
+
+
+@pytest.mark.parametrize("name", ["cloudpickle", "inspect"])
+def test_a_module_that_another_thread_is_importing_is_not_asked(
+    pool: mh.Pool, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    assert pool.submit(functools.partial(divmod, 7), 2).result() == (3, 1)
 
 
 def test_a_result_that_cannot_be_unpickled_is_the_futures_error(pool: mh.Pool) -> None:

@@ -7,7 +7,7 @@
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyDict, PyTuple};
 
 use crate::strangers;
 
@@ -31,7 +31,10 @@ impl Turns {
             return Ok(());
         }
         let nothing = NOTHING.get_or_try_init(py, || {
-            py.eval(c"lambda: None", None, None).map(Bound::unbind)
+            // By default it would keep the main module's globals.
+            let globals = PyDict::new(py);
+            let nothing = py.eval(c"lambda: None", Some(&globals), None)?;
+            PyResult::Ok(nothing.unbind())
         })?;
         // The interpreter's end may find the thread there.
         strangers::call(nothing.bind(py), &PyTuple::empty(py), None).map(drop)

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use manyhands::Kind;
 use manyhands::arena::{ArenaError, SpanGuard};
 use manyhands::process::{Input, Job, Lane, Next, Seat};
-use pyo3::exceptions::{PyEOFError, PyRuntimeError};
+use pyo3::exceptions::{PyEOFError, PyMemoryError, PyRuntimeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
@@ -123,6 +123,9 @@ impl Raw {
         worker: &Worker,
     ) -> PyResult<(Bound<'py, PyAny>, Call<'py>)> {
         self.unpickle(py, worker).map_err(|error| {
+            if error.is_instance_of::<PyMemoryError>(py) {
+                return error; // it was not even read
+            }
             let explain = || {
                 let explain = intern!(py, "note_unreadable");
                 helper(py)?

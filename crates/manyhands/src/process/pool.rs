@@ -185,8 +185,10 @@ impl Pool {
     }
 
     /// Withdraws a task, or stops it although it runs: it is asked to stop, and after the pool's
-    /// [`Config::stop_grace`] its worker is killed. It ends as [`Outcome::Cancelled`](crate::task::Outcome::Cancelled), unless it
+    /// [`Config::stop_grace`] its worker is killed. It ends as [`Outcome::Cancelled`], unless it
     /// ended just before. Items of a batch end each by itself. Returns at once.
+    ///
+    /// [`Outcome::Cancelled`]: crate::task::Outcome::Cancelled
     pub fn stop(&self, task: &Arc<Task>) {
         let shared = &*self.shared;
         if !self.is_ours() {
@@ -200,7 +202,9 @@ impl Pool {
     }
 
     /// Withdraws what has not begun; true when nothing of the task runs or will run, so that it
-    /// ends as [`Outcome::Cancelled`](crate::task::Outcome::Cancelled). What runs already is not tried again.
+    /// ends as [`Outcome::Cancelled`]. What runs already is not tried again.
+    ///
+    /// [`Outcome::Cancelled`]: crate::task::Outcome::Cancelled
     #[must_use]
     pub fn cancel(&self, task: &Arc<Task>) -> bool {
         let shared = &*self.shared;
