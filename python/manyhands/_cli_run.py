@@ -197,7 +197,8 @@ def _describe(main: ModuleType, file: str | None, loader: Any) -> None:
         main.__loader__ = loader
     if file is not None:
         main.__file__ = file
-        main.__cached__ = None  # type: ignore[attr-defined]
+        if sys.version_info < (3, 15):
+            main.__cached__ = None  # type: ignore[attr-defined]
 
 
 def _execute(code: CodeType, main: ModuleType) -> None:

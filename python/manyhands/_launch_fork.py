@@ -44,15 +44,22 @@ class ForkLauncher:
         self._exits: dict[int, int] = {}
         note_fork()
         context = multiprocessing.get_context("fork")
-        with signal_mask(workers_mask()), may_have_children():
-            self._template = context.Process(
-                target=_template, args=(theirs, self._socket, name, spec), name=f"{name}-template"
-            )
-            self._template.start()
+        try:
+            with signal_mask(workers_mask()), may_have_children():
+                self._template = context.Process(
+                    target=_template,
+                    args=(theirs, self._socket, name, spec),
+                    name=f"{name}-template",
+                )
+                self._template.start()
+        except BaseException:
+            self._socket.close()
+            raise
+        finally:
+            theirs.close()
         # A program that joins all its active children would wait for this one for ever. It ends
         # with the pool, or with this process, and is reaped by `close`.
         multiprocessing.process._children.discard(self._template)  # type: ignore[attr-defined]
-        theirs.close()
         # It is the program that may have it reaped by others, and then its number is another's.
         self._pid = self._template.pid
 

@@ -618,6 +618,20 @@ def test_ctrl_c_ends_a_program_that_waits_for_its_executor(tmp_path: Path) -> No
     assert time.monotonic() - began < tasks.PATIENCE
 
 
+def test_a_first_fork_that_fails_leaves_nothing_and_may_be_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EAGAIN, "no process")
+
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as executor:
+        with monkeypatch.context() as patch:
+            patch.setattr("multiprocessing.popen_fork.Popen._launch", refuse)
+            with pytest.raises(OSError, match="no process"):
+                executor.submit(abs, -1)
+        assert executor.submit(abs, -1).result() == 1
+
+
 def test_a_forked_child_is_told_that_the_executor_is_not_its_own() -> None:
     with ProcessPoolExecutor(1) as executor:
         executor.submit(abs, -1).result()
