@@ -68,12 +68,15 @@ class Future(FutureBase, _standard.Future["T"]):
                     hub.forget(waiter)
                     self.cancel()
                     raise
-        if self.cancelled():
+        try:
+            return self.result(0)
+        except Exception:
+            if not self.cancelled():
+                raise
             import asyncio
 
             # What loops and their tasks know for a cancellation; the other is an `Exception`.
-            raise asyncio.CancelledError
-        return self.result(0)
+            raise asyncio.CancelledError from None
 
     def set_running_or_notify_cancel(self) -> bool:
         """Not for a pool's future: the pool does this itself.

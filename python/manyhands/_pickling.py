@@ -110,8 +110,8 @@ def define(fn: Callable[..., Any], main_by_value: bool) -> tuple[bytes, bool, st
     except Exception as error:
         error.add_note(f"The function {name} cannot be shipped to a worker.")
         raise
-    by_value = registered or (main_by_value and getattr(fn, "__module__", None) == "__main__")
-    return pickled, is_coroutine_function(fn), name, _may_change(fn, by_value)
+    defined = registered or (main_by_value and getattr(fn, "__module__", None) == "__main__")
+    return pickled, is_coroutine_function(fn), name, _may_change(fn, defined)
 
 
 def _is_registered(fn: Callable[..., Any]) -> bool:
@@ -137,13 +137,13 @@ def note_unreadable(error: BaseException) -> None:
         )
 
 
-def _may_change(fn: Callable[..., Any], by_value: bool) -> bool:
+def _may_change(fn: Callable[..., Any], defined: bool) -> bool:
     """Can a later pickle of the same function hold something else?
 
     Not if it is a name. By value it takes along what it uses: a closure's variables, globals,
     defaults; only one that uses nothing but builtins, modules and its arguments stays the same.
     """
-    if not by_value:
+    if not defined:
         try:
             pickle.dumps(fn, protocol=5)
         except Exception:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
-from manyhands import _errors
+from manyhands import _errors, _standard
 from manyhands._errors import BrokenProcessPool, InitializerFailed, RemoteTraceback
 from manyhands._guard import UNGUARDED, missing_guard
 
@@ -23,19 +21,19 @@ ABRUPTLY = (
 UNUSABLE = "A child process terminated abruptly, the process pool is not usable anymore"
 
 
-def _standard(name: str) -> Any:
+def _of_standard(name: str) -> Any:
     """A class of the standard library, if anybody has imported it to ask for; else `None`."""
-    return getattr(sys.modules.get("concurrent.futures.process"), name, None)
+    return getattr(_standard.modules.get("concurrent.futures.process"), name, None)
 
 
 def _cause(text: str) -> Exception:
-    kind = _standard("_RemoteTraceback")
+    kind = _of_standard("_RemoteTraceback")
     cause: Exception = RemoteTraceback(text) if kind is None else kind(f'\n"""\n{text}"""')
     return cause
 
 
 def _broken(text: str) -> BrokenProcessPool:
-    kind = _standard("BrokenProcessPool")
+    kind = _of_standard("BrokenProcessPool")
     error: BrokenProcessPool = (BrokenProcessPool if kind is None else kind)(text)
     return error
 
